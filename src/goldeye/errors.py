@@ -1,0 +1,43 @@
+"""The one error family that Goldeye raises on purpose: one clear sentence, an optional hint, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GoldeyeError(Exception):
+    """Something the user can act on. `code` is a stable word for programs, `hint` what to do next."""
+
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidInput(GoldeyeError):
+    """A path, name or setting that cannot be used (exit status 2)."""
+
+    code = "invalid_input"
+
+
+class ImageError(InvalidInput):
+    """A picture that cannot be read, written or used; the message names the file."""
+
+    code = "image"
+
+
+class RunStopped(GoldeyeError):
+    """Work that stopped before its end, with its state saved (exit status 1)."""
+
+    code = "stopped"
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
+    """The error for an unknown preset, recipe, key…: names it, and the nearest known name."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    guess = f" Did you mean '{near[0]}'?" if near else ""
+    return InvalidInput(f"Unknown {kind} '{name}'.{guess}", hint=f"Known: {', '.join(names)}." if names else None)
