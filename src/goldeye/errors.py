@@ -29,6 +29,16 @@ class ImageError(InvalidInput):
     code = "image"
 
 
+class Interrupted(GoldeyeError):
+    """A signal ended the work after its state was saved (exit status 128 + signal)."""
+
+    code = "interrupted"
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
 class RunStopped(GoldeyeError):
     """Work that stopped before its end, with its state saved (exit status 1)."""
 

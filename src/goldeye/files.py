@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,3 @@ def sha256(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def once(path: Path, make: Callable[[Path], None]) -> bool:
-    """Make `path` unless it is there already; True when it was made now."""
-    if path.exists():
-        return False
-    with atomic_path(path) as temporary:
-        make(temporary)
-    return True

@@ -1,0 +1,289 @@
+"""Typed training configuration: strict models, recipes with `extends:`, `--set a.b=v`, one-sentence errors."""
+
+from __future__ import annotations
+
+import copy
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from goldeye.errors import InvalidInput, unknown_name
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NetworkConfig(Strict):
+    """A network: a named architecture, overrides of its full configuration, and weights to start from."""
+
+    architecture: str
+    settings: dict[str, Any] = Field(default_factory=dict, description="overrides of the architecture's configuration")
+    init: str | None = Field(None, description="weights file or run folder to start from")
+
+
+class DataConfig(Strict):
+    """What the samples are made of. A sample depends on (seed, sample number) alone."""
+
+    path: Path | None = Field(None, description="a folder of photos, or a dataset of patch groups")
+    source: Literal["photos", "dataset"] = "photos"
+    target: Literal["original", "positive", "positive+negative"] = "original"
+    split: str | None = Field(None, description="train or test, for a dataset with splits")
+    degradation: str = "hggt"
+    crop: int = Field(256, ge=16, description="side of the GT crop in pixels")
+    batch: int = Field(12, ge=1)
+    augment: Literal["none", "flip", "flip+rotate"] = "flip"
+    workers: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _target_needs_labels(self) -> Self:
+        if self.source == "photos" and self.target != "original":
+            raise ValueError(f"target '{self.target}' needs labels: set data.source to 'dataset'")
+        return self
+
+
+class PerceptualConfig(Strict):
+    """VGG19 features before ReLU, L1 (REFERENCE §3)."""
+
+    weight: float = Field(1.0, ge=0)
+    layers: Literal["five", "conv5_4"] = "five"
+    weights: Literal["imagenet", "random"] = "imagenet"
+
+
+class AdversarialConfig(Strict):
+    """The GAN term; `ragan` is the relativistic average GAN of ESRGAN."""
+
+    weight: float = Field(0.1, ge=0)
+    kind: Literal["vanilla", "ragan", "lsgan"] = "vanilla"
+
+
+class NegativeConfig(Strict):
+    """HGGT Eq. 3-5: weight delta, window and power a of the residual variation map."""
+
+    weight: float = Field(300.0, ge=0)
+    window: int = Field(3, ge=3)
+    power: float = Field(0.75, gt=0)
+    vote_weighting: bool = Field(True, description="scale each map by the share of people who gave the label")
+
+
+class LossConfig(Strict):
+    """The generator's terms; an absent term is not computed."""
+
+    pixel: float = Field(1.0, ge=0)
+    perceptual: PerceptualConfig | None = None
+    adversarial: AdversarialConfig | None = None
+    negative: NegativeConfig | None = None
+
+
+class OptimizerConfig(Strict):
+    """Adam, with the rate multiplied by `gamma` at each milestone (in steps)."""
+
+    lr: float = Field(1e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.5
+
+
+class TrainConfig(Strict):
+    """A whole training run."""
+
+    summary: str = ""
+    table: str = Field("", description="the paper's table and row that this recipe is")
+    method: Literal["pixel", "gan", "hggt"]
+    scale: int = Field(4, ge=1)
+    steps: int = Field(ge=1)
+    seed: int = Field(0, ge=0)
+    generator: NetworkConfig
+    discriminator: NetworkConfig | None = None
+    data: DataConfig
+    losses: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights; 0 switches them off")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    log_every: int = Field(100, ge=1)
+    checkpoint_every: int = Field(5000, ge=1)
+    keep_checkpoints: int = Field(3, ge=1)
+    nonfinite_limit: int = Field(5, ge=1, description="non-finite steps in a row before the run stops")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wants = {
+            "pixel": (False, False),
+            "gan": (True, False),
+            "hggt": (True, True),
+        }[self.method]
+        if self.losses.perceptual is not None and self.method == "pixel":
+            raise ValueError("method 'pixel' has no perceptual term; use method 'gan'")
+        if (self.losses.adversarial is not None) != wants[0]:
+            verb = "needs" if wants[0] else "has no"
+            raise ValueError(f"method '{self.method}' {verb} losses.adversarial")
+        if (self.discriminator is not None) != wants[0]:
+            verb = "needs" if wants[0] else "has no"
+            raise ValueError(f"method '{self.method}' {verb} discriminator")
+        if (self.losses.negative is not None) != wants[1]:
+            verb = "needs" if wants[1] else "has no"
+            raise ValueError(f"method '{self.method}' {verb} losses.negative")
+        if wants[1] and self.data.target != "positive+negative":
+            raise ValueError("method 'hggt' trains on data.target 'positive+negative'")
+        if self.data.crop % self.scale:
+            raise ValueError(f"data.crop {self.data.crop} is not a multiple of the scale {self.scale}")
+        return self
+
+
+# Settings that may differ between a run and its continuation: they do not change what a step computes.
+FREE_ON_RESUME = frozenset(
+    {"summary", "table", "steps", "log_every", "checkpoint_every", "keep_checkpoints", "data.workers"}
+)
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes, such as `hggt/rrdb-posneg`."""
+    return sorted(_shipped())
+
+
+def _shipped() -> dict[str, Traversable]:
+    found: dict[str, Traversable] = {}
+    for folder in resources.files("goldeye").joinpath("recipes").iterdir():
+        if folder.is_dir():
+            for file in folder.iterdir():
+                if file.name.endswith(".yaml"):
+                    found[f"{folder.name}/{file.name.removesuffix('.yaml')}"] = file
+    return found
+
+
+def load_recipe(name_or_path: str, settings: list[str] | None = None) -> TrainConfig:
+    """Resolve a recipe: its `extends:` chain, then each `a.b=value` of `settings`, then validation.
+
+    Raises InvalidInput with one sentence: unknown recipe or key (nearest name), wrong value, cyclic `extends:`.
+    """
+    data = _load_chain(name_or_path, ())
+    for setting in settings or []:
+        _apply(data, setting)
+    return validate(TrainConfig, data, where=f"recipe '{name_or_path}'")
+
+
+def _load_chain(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if name_or_path in seen:
+        raise InvalidInput(f"Recipe '{name_or_path}' extends itself through {' -> '.join((*seen, name_or_path))}.")
+    shipped = _shipped()
+    if name_or_path in shipped:
+        text = shipped[name_or_path].read_text(encoding="utf-8")
+    elif name_or_path.endswith((".yaml", ".yml")):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise InvalidInput(f"Recipe file '{path}' does not exist.")
+        text = path.read_text(encoding="utf-8")
+    else:
+        raise unknown_name("recipe", name_or_path, shipped)
+    data = parse_yaml(text, name_or_path)
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data
+    return merge(_load_chain(str(parent), (*seen, name_or_path)), data)
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """A YAML mapping; anything else is one sentence naming `where`."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark is not None else ""
+        raise InvalidInput(f"'{where}' is not valid YAML{line}.") from error
+    if not isinstance(data, dict):
+        raise InvalidInput(f"'{where}' should hold YAML settings (key: value), but does not.")
+    return data
+
+
+def merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """`change` over `base`, mapping by mapping; `null` removes what `base` had."""
+    result = copy.deepcopy(base)
+    for key, value in change.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merge(result[key], value)
+        else:
+            result[key] = copy.deepcopy(value)
+    return result
+
+
+def _apply(data: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise InvalidInput(f"--set takes KEY=VALUE, such as data.batch=4; got '{setting}'.")
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"The value of --set {key} is not valid YAML: '{text}'.") from error
+    *parents, last = key.split(".")
+    place = data
+    for parent in parents:
+        if not isinstance(place.get(parent), dict):
+            place[parent] = {}
+        place = place[parent]
+    place[last] = value
+
+
+def validate(model: type[M], data: dict[str, Any], where: str) -> M:
+    """Build `model` from `data`; the first problem becomes one sentence that names the key."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _one_sentence(error, model, where) from error
+
+
+def _one_sentence(error: ValidationError, model: type[BaseModel], where: str) -> InvalidInput:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        wrong = unknown_name("setting", key, _known_keys(model))
+        return InvalidInput(f"In {where}: {wrong.message}", hint=wrong.hint)
+    if first["type"] == "missing":
+        return InvalidInput(f"In {where}: setting '{key}' is missing.")
+    message = first["msg"].removeprefix("Value error, ").removesuffix(".")
+    at = f" ({key})" if key else ""
+    return InvalidInput(f"In {where}: {message}{at}.")
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(prefix + name)
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                keys.extend(_known_keys(part, f"{prefix}{name}."))
+    return keys
+
+
+def flatten(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differing_keys(one: TrainConfig, other: TrainConfig) -> list[str]:
+    """Keys in which two configurations differ, those aside that a continued run may change."""
+    left, right = flatten(one.model_dump(mode="json")), flatten(other.model_dump(mode="json"))
+    return sorted(
+        key for key in left.keys() | right.keys() if key not in FREE_ON_RESUME and left.get(key) != right.get(key)
+    )
+
+
+def to_yaml(config: BaseModel) -> str:
+    """The fully resolved configuration as YAML."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text

@@ -1,0 +1,97 @@
+"""Recipes: what ships resolves, and what is wrong is one sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from goldeye.config import differing_keys, load_recipe, merge, recipe_names, to_yaml
+from goldeye.errors import InvalidInput
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_resolves_and_says_what_it_is(name):
+    config = load_recipe(name)
+    assert config.summary
+    assert name.startswith("tiny/") or config.table
+
+
+def test_paper_settings_of_the_hggt_recipes():
+    """Against REFERENCE §4, written out here."""
+    posneg = load_recipe("hggt/rrdb-posneg")
+    assert (posneg.data.crop, posneg.data.batch, posneg.steps) == (256, 12, 300_000)
+    assert (posneg.optimizer.lr, posneg.optimizer.betas, posneg.optimizer.milestones) == (1e-4, (0.9, 0.99), (200_000,))
+    losses = posneg.losses
+    assert losses.perceptual and losses.adversarial and losses.negative
+    assert (losses.pixel, losses.perceptual.weight, losses.adversarial.weight) == (1, 1, 0.1)
+    assert (losses.negative.weight, losses.negative.window, losses.negative.power) == (300, 3, 0.75)
+    assert (losses.perceptual.layers, losses.adversarial.kind) == ("five", "vanilla")
+    assert posneg.discriminator
+    assert (posneg.discriminator.architecture, posneg.ema, posneg.data.augment) == ("unet-sn", 0.999, "flip")
+    assert [load_recipe(f"hggt/rrdb-{row}").data.target for row in ("original", "positive", "posneg")] == [
+        "original",
+        "positive",
+        "positive+negative",
+    ]
+    for network in ("rcan", "elan"):
+        for kind in ("noise", "blur"):
+            enhancer = load_recipe(f"hggt/enhance-{network}-{kind}")
+            assert enhancer.generator.architecture == f"{network}-x1"
+            assert enhancer.data.degradation == f"hggt-enhance-{kind}"
+            assert (enhancer.data.crop, enhancer.data.batch, enhancer.scale, enhancer.ema) == (96, 4, 1, 0)
+            assert enhancer.data.augment == "flip+rotate"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("hggt/rrdb-posnge", [], "Did you mean 'hggt/rrdb-posneg'"),
+        ("nowhere.yaml", [], "'nowhere.yaml' does not exist"),
+        ("hggt/rrdb-posneg", ["data.bacth=3"], "Did you mean 'data.batch'"),
+        ("hggt/rrdb-posneg", ["data.batch=many"], "data.batch"),
+        ("hggt/rrdb-posneg", ["data.batch"], "KEY=VALUE"),
+        ("hggt/rrdb-posneg", ["data.crop=[1"], "not valid YAML"),
+        ("hggt/rrdb-posneg", ["data.target=original"], "positive+negative"),
+        ("hggt/rrdb-posneg", ["data.crop=250"], "multiple of the scale 4"),
+        ("hggt/rrdb-pretrain", ["data.target=positive"], "needs labels"),
+        ("hggt/rrdb-pretrain", ["losses.adversarial.kind=vanilla"], "has no losses.adversarial"),
+    ],
+)
+def test_mistakes_are_one_sentence_that_names_them(recipe, settings, message):
+    with pytest.raises(InvalidInput) as caught:
+        load_recipe(recipe, settings)
+    assert message in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_set_understands_numbers_as_people_write_them():
+    config = load_recipe("tiny/rrdb-pretrain", ["optimizer.lr=1e-5", "optimizer.milestones=[5, 9]", "data.path=1e3"])
+    assert config.optimizer.lr == 1e-5
+    assert config.optimizer.milestones == (5, 9)
+
+
+def test_own_recipe_extends_a_shipped_one(tmp_path):
+    own = tmp_path / "mine.yaml"
+    own.write_text("extends: tiny/enhance-elan-noise\ngenerator: {settings: {m_elan: 2}}\n")
+    config = load_recipe(str(own))
+    assert config.generator.settings == {"m_elan": 2, "c_elan": 24}
+    loop = tmp_path / "loop.yaml"
+    loop.write_text(f"extends: {loop}\n")
+    with pytest.raises(InvalidInput, match="extends itself"):
+        load_recipe(str(loop))
+
+
+def test_merge_goes_mapping_by_mapping_and_null_removes():
+    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": None, "e": 4}}) == {"a": {"b": 1, "e": 4}, "d": 3}
+
+
+def test_resolved_yaml_is_a_recipe_again(tmp_path):
+    config = load_recipe("tiny/rrdb-posneg", ["data.path=somewhere"])
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config))
+    assert load_recipe(str(path)) == config
+
+
+def test_differing_keys_ignore_what_a_continued_run_may_change():
+    one = load_recipe("tiny/rrdb-posneg")
+    other = load_recipe("tiny/rrdb-posneg", ["steps=7", "log_every=1", "data.workers=1", "optimizer.lr=1", "seed=4"])
+    assert differing_keys(one, other) == ["optimizer.lr", "seed"]
