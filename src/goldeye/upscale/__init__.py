@@ -1,0 +1,7 @@
+"""Pictures through a network: one picture, or files and folders."""
+
+from __future__ import annotations
+
+from goldeye.upscale.run import upscale_files, upscale_picture
+
+__all__ = ["upscale_files", "upscale_picture"]

@@ -1,0 +1,43 @@
+"""Fixtures for every test: where the golden data lies, and a calm number of threads."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def _required() -> bool:
+    """In CI a missing tool or data folder is a failure, not a reason to skip."""
+    return os.environ.get("GOLDEYE_REQUIRE_ALL") == "1"
+
+
+def missing(reason: str) -> None:
+    """Skip the test with a reason; fail where nothing may be missing."""
+    if _required():
+        pytest.fail(f"{reason} (GOLDEYE_REQUIRE_ALL=1 forbids skipping)")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of reference numbers made with the official implementations."""
+    folder = Path(os.environ.get("GOLDEYE_GOLDEN", REPOSITORY.parent / "shared" / "golden"))
+    if not (folder / "index.json").is_file():
+        missing(f"no golden data in {folder}; set GOLDEYE_GOLDEN")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium to drive with Playwright."""
+    import shutil
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        missing("no Chromium found; install the package 'chromium'")
+    assert path is not None
+    return path

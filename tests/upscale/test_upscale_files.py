@@ -1,0 +1,173 @@
+"""Files and folders: structure, skipping, failing, sizes, and what is refused before work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from goldeye.errors import InvalidInput
+from goldeye.images import image_size, matlab_resize, read_image, to_float, to_uint8, write_image
+from goldeye.networks import build_network
+from goldeye.networks.weights import LoadedModel, load_model, save_weights
+from goldeye.upscale import upscale_files
+
+
+class Nearest(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+@pytest.fixture
+def model() -> LoadedModel:
+    return LoadedModel(Nearest(), "nearest", {}, 2, {}, Path("none"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "sub/b.png", "sub/deep/c.png"):
+        write_image(tmp_path / "photos" / name, rng.integers(0, 255, (10, 14, 3), np.uint8))
+    return tmp_path / "photos"
+
+
+def outputs(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_folder_keeps_its_structure(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    result = upscale_files([photos], tmp_path / "out", model=model, suffix="_x2")
+    assert outputs(tmp_path / "out") == ["a_x2.png", "sub/b_x2.png", "sub/deep/c_x2.png"]
+    assert (result.skipped, result.failed) == ([], [])
+    assert [set(entry) for entry in result.done] == [{"input", "output", "seconds"}] * 3
+    assert result.done[0]["input"] == str(photos / "a.png")
+    assert result.done[0]["output"] == str(tmp_path / "out" / "a_x2.png")
+    expected = read_image(photos / "sub/b.png").repeat(2, 0).repeat(2, 1)
+    assert np.array_equal(read_image(tmp_path / "out" / "sub/b_x2.png"), expected)
+
+
+def test_single_files_go_into_the_folder_by_name(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    upscale_files([photos / "a.png", photos / "sub/b.png"], tmp_path / "out", model=model, ext="JPG")
+    assert outputs(tmp_path / "out") == ["a.jpg", "b.jpg"]
+
+
+def test_one_file_to_one_file(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    result = upscale_files([photos / "a.png"], tmp_path / "large.webp", model=model)
+    assert result.done[0]["output"] == str(tmp_path / "large.webp")
+    assert image_size(tmp_path / "large.webp") == (20, 28)
+
+
+def test_a_second_run_skips_what_is_finished(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    out = tmp_path / "out"
+    upscale_files([photos], out, model=model)
+    (out / "sub" / "b.png").unlink()
+    write_image(out / "a.png", np.zeros((2, 2, 3), np.uint8))
+    result = upscale_files([photos], out, model=model)
+    assert [entry["input"] for entry in result.done] == [str(photos / "sub/b.png")]
+    assert [set(entry) for entry in result.skipped] == [{"input", "output"}] * 2
+    assert image_size(out / "a.png") == (2, 2)
+    assert len(upscale_files([photos], out, model=model, overwrite=True).done) == 3
+    assert image_size(out / "a.png") == (20, 28)
+
+
+def test_one_bad_file_is_reported_and_the_rest_goes_on(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    (photos / "bad.png").write_bytes(b"no picture")
+    result = upscale_files([photos], tmp_path / "out", model=model)
+    assert len(result.done) == 3
+    (failure,) = result.failed
+    assert failure["input"] == str(photos / "bad.png")
+    assert "bad.png" in failure["error"]
+    assert "bad.png" not in outputs(tmp_path / "out")
+
+
+def test_a_network_that_fails_is_reported(photos: Path, tmp_path: Path) -> None:
+    class Fails(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[3] == 6:
+                raise RuntimeError("out of memory")
+            return x
+
+    write_image(photos / "odd.png", np.zeros((6, 6, 3), np.uint8))
+    result = upscale_files([photos], tmp_path / "out", model=LoadedModel(Fails(), "fails", {}, 1, {}, Path("none")))
+    assert result.failed == [{"input": str(photos / "odd.png"), "error": "out of memory"}]
+    assert len(result.done) == 3
+
+
+@pytest.mark.parametrize(("outscale", "size"), [(1.5, (15, 21)), (3.0, (30, 42)), (0.01, (1, 1)), (2.0, (20, 28))])
+def test_outscale_resizes_as_matlab_does(
+    photos: Path, tmp_path: Path, model: LoadedModel, outscale: float, size: tuple[int, int]
+) -> None:
+    upscale_files([photos / "a.png"], tmp_path / "out", model=model, outscale=outscale)
+    result = read_image(tmp_path / "out" / "a.png")
+    assert result.shape[:2] == size
+    large = to_float(read_image(photos / "a.png").repeat(2, 0).repeat(2, 1))
+    assert np.array_equal(result, to_uint8(matlab_resize(large, *size)))
+
+
+def test_an_enhancer_from_a_file_keeps_the_size(photos: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = {"num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
+    module = build_network("rcan-x1", **config)
+    save_weights(tmp_path / "e.safetensors", module, architecture="rcan-x1", config=config, scale=1)
+    upscale_files([photos / "a.png"], tmp_path / "out", model=load_model(tmp_path / "e.safetensors"))
+    before, after = read_image(photos / "a.png"), read_image(tmp_path / "out" / "a.png")
+    assert after.shape == before.shape
+    assert not np.array_equal(before, after)
+
+
+def test_two_inputs_for_one_output_are_refused_before_work(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    write_image(photos / "a.jpg", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(InvalidInput, match=r"a\.jpg' and .*a\.png' would both be written to .*a\.png'"):
+        upscale_files([photos], tmp_path / "out", model=model)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_picture_given_twice_is_done_once(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    result = upscale_files([photos / "a.png", photos / "sub" / ".." / "a.png"], tmp_path / "out", model=model)
+    assert len(result.done) == 1
+
+
+def test_an_input_is_never_overwritten(photos: Path, model: LoadedModel) -> None:
+    before = (photos / "a.png").read_bytes()
+    for output in (photos, photos / "a.png"):
+        with pytest.raises(InvalidInput, match=r"a\.png' would overwrite an input"):
+            upscale_files([photos / "a.png"], output, model=model, overwrite=True)
+    assert (photos / "a.png").read_bytes() == before
+
+
+def test_results_inside_the_input_folder_are_no_inputs(photos: Path, model: LoadedModel) -> None:
+    first = upscale_files([photos], photos / "large", model=model)
+    second = upscale_files([photos], photos / "large", model=model)
+    assert len(first.done) == len(second.skipped) == 3
+    assert second.done == []
+    assert image_size(photos / "large" / "a.png") == (20, 28)
+
+
+def test_results_may_go_above_the_input_folder(photos: Path, model: LoadedModel) -> None:
+    assert len(upscale_files([photos / "sub"], photos / "sub" / "..", model=model).done) == 2
+    assert image_size(photos / "b.png") == (20, 28)
+
+
+def test_what_cannot_be_meant_is_refused(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InvalidInput, match="Several pictures cannot go into the one file"):
+        upscale_files([photos], tmp_path / "out.png", model=model)
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match="is a file; a folder is needed"):
+        upscale_files([photos], tmp_path / "file", model=model)
+    with pytest.raises(InvalidInput, match=r"cannot be written as '\.gif'"):
+        upscale_files([photos], out, model=model, ext="gif")
+    for outscale in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InvalidInput, match="output scale must be a positive number"):
+            upscale_files([photos], out, model=model, outscale=outscale)
+    with pytest.raises(InvalidInput, match="tile"):
+        upscale_files([photos], out, model=model, tile=-1)
+    with pytest.raises(InvalidInput, match="missing"):
+        upscale_files([tmp_path / "missing"], out, model=model)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidInput, match="empty"):
+        upscale_files([tmp_path / "empty"], out, model=model)
+    assert not out.exists()
