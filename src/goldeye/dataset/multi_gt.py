@@ -99,11 +99,11 @@ class MultiGTDataset(TorchDataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         rng = sample_rng(self._seed, number)
         group = self.groups[sample_index(self._seed, number, len(self))]
-        window = draw_crop(rng, *self._cache.read(group.original).shape[:2], self._config.crop)
+        window = draw_crop(rng, self._cache.read(group.original), self._config.crop)
         edit = draw_augmentation(rng, self._config.augment)
 
         def read(path: Path) -> FloatPicture:
-            return to_float(np.ascontiguousarray(edit(self._cache.read(path)[window])))
+            return np.ascontiguousarray(to_float(edit(self._cache.read(path)[window])))
 
         def draw(rated: tuple[Rated, ...]) -> Rated:
             return rated[int(rng.integers(len(rated)))] if rated else Rated(group.original, 1.0)

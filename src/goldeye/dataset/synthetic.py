@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -18,7 +17,7 @@ from goldeye.errors import InvalidInput
 from goldeye.images import FloatPicture, Picture, find_images, image_size, read_image, to_float
 
 Sample = dict[str, Tensor]
-Edit = Callable[[NDArray[np.generic]], NDArray[np.generic]]
+Edit = Callable[[Picture], Picture]
 CACHE_BYTES = 512 * 2**20  # decoded pictures kept per process
 
 
@@ -53,8 +52,9 @@ def sample_rng(seed: int, number: int) -> np.random.Generator:
     return np.random.default_rng([seed, 1, number])
 
 
-def draw_crop(rng: np.random.Generator, height: int, width: int, size: int) -> tuple[slice, slice]:
-    """A random size x size window of a (height, width) picture."""
+def draw_crop(rng: np.random.Generator, picture: Picture, size: int) -> tuple[slice, slice]:
+    """A random size x size window of a picture."""
+    height, width = picture.shape[:2]
     y = int(rng.integers(height - size + 1))
     x = int(rng.integers(width - size + 1))
     return slice(y, y + size), slice(x, x + size)
@@ -64,7 +64,7 @@ def draw_augmentation(rng: np.random.Generator, mode: str) -> Edit:
     """none, flip (left-right), or flip+rotate (the eight symmetries of the square), for (H, W, C) arrays."""
     flip_x, flip_y, transpose = rng.random(3) < 0.5
 
-    def edit(picture: NDArray[np.generic]) -> NDArray[np.generic]:
+    def edit(picture: Picture) -> Picture:
         if mode == "none":
             return picture
         if flip_x:
@@ -118,8 +118,8 @@ class PhotoDataset(Dataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         rng = sample_rng(self._seed, number)
         photo = self._cache.read(self.photos[sample_index(self._seed, number, len(self))])
-        rows, columns = draw_crop(rng, *photo.shape[:2], self._config.crop)
+        window = draw_crop(rng, photo, self._config.crop)
         edit = draw_augmentation(rng, self._config.augment)
-        gt = to_float(np.ascontiguousarray(edit(photo[rows, columns])))
+        gt = np.ascontiguousarray(to_float(edit(photo[window])))
         lr, _ = degrade_picture(gt, self._pipeline, rng, self._scale)
         return {"lr": chw(lr), "gt": chw(gt)}

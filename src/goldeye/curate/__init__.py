@@ -1,0 +1,1 @@
+"""Curation: photos are enhanced and patch groups are selected from the results."""

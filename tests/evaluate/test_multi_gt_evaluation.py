@@ -1,0 +1,116 @@
+"""The multi-GT protocol against the official script's figures, and by hand."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from goldeye.dataset.groups import Dataset
+from goldeye.errors import InvalidInput
+from goldeye.evaluate.metrics import psnr, ssim
+from goldeye.evaluate.multi_gt import dataset_targets, mean, per_target
+from goldeye.evaluate.run import evaluate_folder
+from goldeye.images import Picture, read_image, write_image
+
+
+@pytest.mark.parametrize("border", [0, 4])
+@pytest.mark.parametrize("y", [False, True])
+def test_golden_means(golden: Path, border: int, y: bool) -> None:
+    expected = json.loads((golden / "hggt_mini" / "expected_multigt.json").read_text())[
+        f"{'y' if y else 'rgb'}_crop{border}"
+    ]
+    names = ("psnr_y", "ssim_y") if y else ("psnr", "ssim")
+    result = evaluate_folder(
+        golden / "hggt_mini" / "Test" / "SR",
+        dataset=golden / "hggt_mini",
+        metrics=names,
+        crop_border=border,
+        suffix="_sr",
+    )
+    for index, name in enumerate(names):
+        figures = result["metrics"][name]
+        assert figures["mean"] == pytest.approx(expected["total_psnr_ssim"][index], abs=2e-4)
+        assert figures["per_image"].keys() == expected["per_image"].keys()
+        for image, values in expected["per_image"].items():
+            assert figures["per_image"][image] == pytest.approx(values["avg"][index], abs=2e-4)
+    assert result["images"] == 7
+    assert {entry["reason"] for entry in result["excluded"]} == {"no result of this name"}
+
+
+def test_golden_figures_of_each_target(golden: Path) -> None:
+    expected = json.loads((golden / "hggt_mini" / "expected_multigt.json").read_text())["rgb_crop4"]["per_image"]
+    targets = dataset_targets(Dataset.open(golden / "hggt_mini"))
+    metrics = {"psnr": partial(psnr, crop_border=4), "ssim": partial(ssim, crop_border=4)}
+    for name, values in expected.items():
+        assert list(targets[name]) == list(values["per_gt"])
+        picture = read_image(golden / "hggt_mini" / "Test" / "SR" / f"{name}_sr.png")
+        found = per_target(picture, targets[name], metrics)
+        for index, (a, b) in enumerate(values["per_gt"].values()):
+            assert found["psnr"][index] == pytest.approx(a, abs=2e-4)
+            assert found["ssim"][index] == pytest.approx(b, abs=2e-4)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Flat groups: g1 has positives at 101 and 104, g2 at 110, g3 none; originals at 100."""
+    labels = {"g1": ("Positive", "Positive"), "g2": ("Negative", "Positive"), "g3": ("Similar", "Negative")}
+    values = {"g1": (101, 104), "g2": (90, 110), "g3": (100, 100)}
+    for name in labels:
+        write_image(tmp_path / "set" / "images" / "0-3" / "original" / f"{name}.png", flat(100))
+        content = {"Picture_1": {"Name": name, "File": "original", "Label": None}}
+        for number, (value, label) in enumerate(zip(values[name], labels[name], strict=True), start=1):
+            slot = f"0{number}"
+            write_image(tmp_path / "set" / "images" / "0-3" / slot / f"{name}_{slot}.png", flat(value))
+            content[f"Picture_{number + 1}"] = {"Name": name, "File": slot, "Label": label}
+        path = tmp_path / "set" / "labels" / "0-3" / "A" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+        write_image(tmp_path / "sr" / f"{name}.png", flat(102))
+    return tmp_path / "set"
+
+
+def flat(value: int) -> Picture:
+    return np.full((20, 20, 3), value, np.uint8)
+
+
+def test_means_by_hand(dataset: Path) -> None:
+    result = evaluate_folder(dataset.parent / "sr", dataset=dataset, metrics=["psnr"])
+    of_1, of_2, of_8 = (20 * np.log10(255 / difference) for difference in (1, 2, 8))
+    assert result["metrics"]["psnr"]["per_image"] == pytest.approx({"g1": (of_1 + of_2) / 2, "g2": of_8})
+    assert result["metrics"]["psnr"]["mean"] == pytest.approx(((of_1 + of_2) / 2 + of_8) / 2)
+    assert result["excluded"] == [{"name": "g3", "reason": "no positive candidate"}]
+    assert result["metrics"]["psnr"]["definition"]["against"].startswith("the positive candidates")
+
+
+def test_a_result_that_equals_one_positive_has_no_figure(dataset: Path) -> None:
+    write_image(dataset.parent / "sr" / "g1.png", flat(104))
+    result = evaluate_folder(dataset.parent / "sr", dataset=dataset, metrics=["psnr"])
+    assert result["metrics"]["psnr"]["per_image"] == {"g1": None, "g2": pytest.approx(20 * np.log10(255 / 8))}
+    assert "infinite" in result["metrics"]["psnr"]["note"]
+
+
+def test_against_the_originals(dataset: Path) -> None:
+    result = evaluate_folder(dataset.parent / "sr", dataset=dataset, metrics=["psnr"], against="original")
+    assert result["images"] == 3
+    assert result["metrics"]["psnr"]["mean"] == pytest.approx(20 * np.log10(255 / 2))
+    assert result["excluded"] == []
+
+
+def test_unusable_requests_are_refused(dataset: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"Unknown target 'positive'\. Did you mean 'positives'\?"):
+        evaluate_folder(dataset.parent / "sr", dataset=dataset, against="positive")
+    with pytest.raises(InvalidInput, match="has no splits"):
+        evaluate_folder(dataset.parent / "sr", dataset=dataset, split="test")
+    for path in dataset.glob("labels/*/*/*.json"):
+        path.unlink()
+    with pytest.raises(InvalidInput, match="has no votes yet"):
+        evaluate_folder(dataset.parent / "sr", dataset=dataset)
+
+
+def test_mean_leaves_out_what_is_not_finite() -> None:
+    assert mean([1.0, None, float("inf"), 3.0]) == 2
+    assert mean([None]) is None

@@ -1,0 +1,460 @@
+"""The loop: samples, every method's gradients, exact resume, kill -9, the non-finite guard."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from goldeye.config import DataConfig, load_recipe
+from goldeye.dataset.groups import Dataset, DatasetSettings, DatasetWriter, Enhancer
+from goldeye.dataset.multi_gt import MultiGTDataset, labelled_groups
+from goldeye.dataset.synthetic import PhotoDataset, draw_augmentation, sample_index
+from goldeye.errors import Interrupted, InvalidInput, RunStopped
+from goldeye.files import write_json
+from goldeye.images import write_image
+from goldeye.methods import METHODS
+from goldeye.networks.weights import load_model
+from goldeye.train.checkpoint import latest_step
+from goldeye.train.engine import Engine
+from goldeye.train.logging import read_metrics
+from goldeye.train.loop import build_dataset, train
+from goldeye.train.plan import dry_run
+
+# The smallest networks that are still what the recipes name.
+SMALL = [
+    "steps=6",
+    "data.crop=16",
+    "data.batch=2",
+    "generator.settings={num_feat: 8, num_block: 1, num_grow_ch: 4}",
+    "log_every=1",
+    "checkpoint_every=3",
+]
+SMALL_GAN = [*SMALL, "discriminator.settings={num_feat: 4}", "losses.perceptual=null"]
+
+
+def noisy(seed: int, size: int = 40) -> np.ndarray:
+    """A smooth picture with texture, uint8 (size, size, 3)."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0, 255, (5, 5, 3)).repeat(size // 5, axis=0).repeat(size // 5, axis=1)
+    return np.clip(coarse + rng.normal(0, 12, coarse.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(3):
+        write_image(folder / f"{number}.png", noisy(number))
+    return folder
+
+
+VOTES = {
+    # original pictures differ per group; slot 01, 02, 03; three voters each
+    "both": ("PPP", "NNS", "SSS"),
+    "positive": ("PPS", "PSS", "SSS"),
+    "negative": ("SSS", "NNN", "SPN"),
+    "similar": ("SSS", "SSP", "PSN"),
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "dataset"
+    enhancers = tuple(Enhancer(name=f"e{slot}", slot=slot) for slot in ("01", "02", "03"))
+    writer = DatasetWriter(folder, DatasetSettings(patch_size=40, enhancers=enhancers))
+    for number, name in enumerate(VOTES):
+        pictures = {slot: noisy(100 * number + int(slot)) for slot in ("01", "02", "03")}
+        writer.add(name, noisy(1000 + number), pictures, source=f"{name}.png", source_sha256="", y=0, x=0, scores={})
+    writer.finish({f"{name}.png": "train" for name in VOTES})
+    words = {"P": "Positive", "S": "Similar", "N": "Negative"}
+    for name, columns in VOTES.items():
+        for voter, slot in enumerate("ABC"):
+            document: dict = {"Picture_1": {"Name": f"{name}.png", "File": "original", "Label": None}}
+            for place, votes in enumerate(columns, 1):
+                label = words[votes[voter]]
+                document[f"Picture_{place + 1}"] = {"Name": f"{name}_0{place}.png", "File": f"0{place}", "Label": label}
+            document["Time_cost"] = {"Start": "2026-01-01 00:00:00", "End": "2026-01-01 00:00:20", "Total": 20}
+            write_json(folder / "labels" / "0-4" / slot / f"{name}.json", document)
+    return folder
+
+
+def config_for(recipe, photos, dataset, *more):
+    path = photos if recipe.endswith("pretrain") or "enhance" in recipe else dataset
+    settings = SMALL if recipe.endswith("pretrain") else SMALL_GAN
+    return load_recipe(recipe, [*settings, f"data.path={path}", *more])
+
+
+# --- samples ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sample_depends_on_seed_and_number_alone(photos):
+    config = DataConfig(path=photos, crop=16)
+    one, other = (PhotoDataset(config, scale=4, seed=5) for _ in range(2))
+    forwards = [one[number] for number in range(8)]
+    backwards = [other[number] for number in reversed(range(8))]
+    for a, b in zip(forwards, reversed(backwards), strict=True):
+        assert torch.equal(a["lr"], b["lr"])
+        assert torch.equal(a["gt"], b["gt"])
+    assert not torch.equal(PhotoDataset(config, scale=4, seed=6)[0]["gt"], forwards[0]["gt"])
+    assert forwards[0]["lr"].shape == (3, 4, 4)
+    assert forwards[0]["gt"].shape == (3, 16, 16)
+
+
+def test_every_photo_comes_once_an_epoch():
+    for epoch in range(3):
+        assert sorted(sample_index(1, epoch * 7 + k, 7) for k in range(7)) == list(range(7))
+    assert [sample_index(1, k, 50) for k in range(50)] != [sample_index(1, 50 + k, 50) for k in range(50)]
+
+
+def test_augmentation_modes():
+    picture = np.arange(2 * 3 * 1).reshape(2, 3, 1)
+
+    def seen(mode):
+        return {draw_augmentation(np.random.default_rng(seed), mode)(picture).tobytes() for seed in range(60)}
+
+    assert (len(seen("none")), len(seen("flip")), len(seen("flip+rotate"))) == (1, 2, 8)
+
+
+def test_groups_that_each_target_keeps(dataset):
+    opened = Dataset.open(dataset)
+    assert [group.id for group in labelled_groups(opened, "original", None)] == sorted(VOTES)
+    positive = {group.id: group for group in labelled_groups(opened, "positive", None)}
+    assert set(positive) == {"both", "positive"}
+    both = {group.id: group for group in labelled_groups(opened, "positive+negative", "train")}
+    assert set(both) == {"both", "positive", "negative"}
+    assert [rated.share for rated in both["both"].negatives] == [2 / 3]
+    assert [rated.path.parent.name for rated in both["both"].positives] == ["01"]
+    assert both["negative"].positives == ()
+
+
+def test_multi_gt_samples_take_the_same_window_of_every_picture(dataset):
+    data = MultiGTDataset(
+        DataConfig(source="dataset", path=dataset, target="positive+negative", crop=40, augment="none"), scale=4, seed=0
+    )
+    from goldeye.dataset.synthetic import chw
+    from goldeye.images import read_image, to_float
+
+    places = {group.id: group for group in data.groups}
+    seen = set()
+    for number in range(6):
+        sample = data[number]
+        group = data.groups[sample_index(0, number, len(data))]
+        original = chw(to_float(read_image(group.original)))
+        assert torch.equal(sample["original"], original)
+        assert sample["has_positive"] == bool(group.positives)
+        assert sample["has_negative"] == bool(group.negatives)
+        target = group.positives[0].path if group.positives else group.original
+        assert torch.equal(sample["gt"], chw(to_float(read_image(target))))
+        if group.negatives:
+            assert torch.equal(sample["negative"], chw(to_float(read_image(group.negatives[0].path))))
+            assert sample["negative_weight"] == pytest.approx(group.negatives[0].share)
+        seen.add(group.id)
+    assert seen == set(places)
+    plain = MultiGTDataset(
+        DataConfig(source="dataset", path=dataset, target="positive+negative", crop=40),
+        scale=4,
+        seed=0,
+        vote_weighting=False,
+    )
+    assert {float(plain[number]["negative_weight"]) for number in range(3)} == {1.0}
+
+
+def test_bad_data_is_refused_by_name(photos, dataset, tmp_path):
+    with pytest.raises(InvalidInput, match="smaller than the crop of 64"):
+        PhotoDataset(DataConfig(path=photos, crop=64), scale=4, seed=0)
+    with pytest.raises(InvalidInput, match=r"set data\.path"):
+        build_dataset(load_recipe("tiny/rrdb-pretrain"))
+    with pytest.raises(InvalidInput, match="hggt-enhance-noise"):
+        build_dataset(config_for("tiny/rrdb-pretrain", photos, dataset, "data.degradation=hggt-enhance-noise"))
+    with pytest.raises(InvalidInput, match="scale 2"):
+        config = config_for("tiny/rrdb-pretrain", photos, dataset, "scale=2")
+        train(config, tmp_path / "run", recipe="x")
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "terms"),
+    [
+        ("tiny/rrdb-pretrain", {"pixel"}),
+        ("tiny/rrdb-original", {"pixel", "perceptual", "adversarial"}),
+        ("tiny/rrdb-positive", {"pixel", "perceptual", "adversarial"}),
+        ("tiny/rrdb-posneg", {"pixel", "perceptual", "adversarial", "negative"}),
+    ],
+)
+def test_each_term_reaches_the_generator(recipe, terms, photos, dataset):
+    config = config_for(
+        recipe, photos, dataset, *(["losses.perceptual={layers: conv5_4, weights: random}"] if len(terms) > 1 else [])
+    )
+    torch.manual_seed(0)
+    engine = Engine("cpu")
+    method = METHODS[config.method](config, engine)
+    data = build_dataset(config)
+    batch = torch.utils.data.default_collate([data[number] for number in range(3)])
+    found = method.generator_terms(batch, method.generator(batch["lr"]))
+    assert set(found) == terms
+    for name in terms:
+        for parameter in method.generator.parameters():
+            parameter.grad = None
+        sr = method.generator(batch["lr"])
+        (method.generator_terms(batch, sr)[name].value).backward()
+        gradient = sum(p.grad.abs().sum() for p in method.generator.parameters() if p.grad is not None)
+        assert gradient > 0, name
+
+
+def test_the_generators_step_leaves_the_discriminator_alone_and_back(photos, dataset):
+    config = config_for("tiny/rrdb-posneg", photos, dataset)
+    torch.manual_seed(0)
+    method = METHODS["hggt"](config, Engine("cpu"))
+    data = build_dataset(config)
+    batch = torch.utils.data.default_collate([data[number] for number in range(2)])
+    sr = method.generator(batch["lr"])
+    terms = method.generator_terms(batch, sr)
+    (terms["adversarial"].value).backward()
+    assert all(p.grad is None for p in method.discriminator.parameters())
+    before = [p.detach().clone() for p in method.generator.parameters()]
+    method.discriminator_step(batch, sr.detach())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in method.discriminator.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, method.generator.parameters(), strict=True))
+
+
+def test_pos_neg_equals_pos_where_no_group_has_a_negative(photos, dataset):
+    """The same batch with every negative taken away gives the same update as the positive method."""
+    config = config_for("tiny/rrdb-posneg", photos, dataset)
+    data = build_dataset(config)
+    batch = torch.utils.data.default_collate([data[number] for number in range(3)])
+    batch["has_negative"] = torch.zeros_like(batch["has_negative"])
+    states = []
+    for recipe in ("tiny/rrdb-posneg", "tiny/rrdb-positive"):
+        torch.manual_seed(0)
+        config = config_for(recipe, photos, dataset)
+        method = METHODS[config.method](config, Engine("cpu"))
+        values = method.step(batch)
+        states.append(method.generator.state_dict())
+    assert values["loss"].isfinite()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_model(str(run)).module.state_dict()
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    a, b = weights(one), weights(other)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+
+
+def test_a_stopped_run_ends_like_an_unbroken_one(photos, dataset, tmp_path, monkeypatch):
+    config = config_for("tiny/rrdb-posneg", photos, dataset)
+    train(config, tmp_path / "straight", recipe="tiny/rrdb-posneg")
+    original = METHODS["hggt"].step
+
+    def stop_in_step_four(self, batch, count=[0]):  # noqa: B006 (the list counts calls)
+        count[0] += 1
+        if count[0] == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, batch)
+
+    monkeypatch.setattr(METHODS["hggt"], "step", stop_in_step_four)
+    with pytest.raises(Interrupted, match="step 4 of 6"):
+        train(config, tmp_path / "stopped", recipe="tiny/rrdb-posneg")
+    monkeypatch.undo()
+    assert latest_step(tmp_path / "stopped") == 4
+    result = train(config, tmp_path / "stopped", recipe="tiny/rrdb-posneg")
+    assert result.started_at == 4
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+    again = train(config, tmp_path / "stopped", recipe="tiny/rrdb-posneg")
+    assert again.started_at == again.step == 6
+
+
+def test_killed_and_started_again_ends_the_same(photos, dataset, tmp_path):
+    """kill -9 between checkpoints: the run goes on from the last one and forgets the log lines after it."""
+    config = config_for("tiny/rrdb-pretrain", photos, dataset, "steps=200", "checkpoint_every=4")
+    code = (
+        "import sys, torch; from pathlib import Path; torch.set_num_threads(1)\n"
+        "from goldeye.config import load_recipe; from goldeye.train.loop import train\n"
+        "train(load_recipe(sys.argv[1]), Path(sys.argv[2]), recipe='r')\n"
+    )
+    from goldeye.config import to_yaml
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(to_yaml(config))
+    command = [sys.executable, "-c", code, str(recipe), str(tmp_path / "killed")]
+    process = subprocess.Popen(command)
+    pointer = tmp_path / "killed" / "checkpoints" / "latest"
+    deadline = time.monotonic() + 60
+    while not pointer.is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    stopped_at = latest_step(tmp_path / "killed")
+    assert 0 < stopped_at < 200
+    # A checkpoint cut short must not be used, the one before must.
+    broken = tmp_path / "killed" / "checkpoints" / "step-00000199.pt"
+    broken.write_bytes(b"PK\x03\x04 cut short")
+    for name in ("killed", "straight"):
+        subprocess.run([*command[:-1], str(tmp_path / name)], check=True)
+    assert_same_run(tmp_path / "killed", tmp_path / "straight")
+
+
+def test_another_configuration_is_refused_and_fresh_starts_over(photos, dataset, tmp_path):
+    run = tmp_path / "run"
+    train(config_for("tiny/rrdb-pretrain", photos, dataset), run, recipe="r")
+    with pytest.raises(InvalidInput, match=r"other settings: optimizer\.lr, seed"):
+        train(config_for("tiny/rrdb-pretrain", photos, dataset, "seed=3", "optimizer.lr=1e-5"), run, recipe="r")
+    longer = train(config_for("tiny/rrdb-pretrain", photos, dataset, "steps=8"), run, recipe="r")
+    assert (longer.started_at, longer.step) == (6, 8)
+    train(config_for("tiny/rrdb-pretrain", photos, dataset, "seed=3"), run, recipe="r", fresh=True)
+    assert latest_step(run) == 6
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(InvalidInput, match="only clears folders that are runs"):
+        train(config_for("tiny/rrdb-pretrain", photos, dataset), tmp_path / "mine", recipe="r", fresh=True)
+
+
+def test_a_run_folder_holds_what_the_docs_say(photos, dataset, tmp_path):
+    run = tmp_path / "run"
+    train(config_for("tiny/rrdb-posneg", photos, dataset, "keep_checkpoints=1"), run, recipe="r")
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
+        "latest",
+        "step-00000006.pt",
+        "step-00000006.safetensors",
+    ]
+    assert list((run / "tensorboard").iterdir())
+    assert (run / "samples" / "step-00000006.png").is_file()
+    rows = read_metrics(run)
+    assert [row["step"] for row in rows] == list(range(1, 7))
+    assert set(rows[0]) == {"step", "lr", "pixel", "adversarial", "negative", "loss", "d_real", "d_fake"}
+    assert any(row["negative"] > 0 for row in rows)
+    for row in rows:
+        assert row["loss"] == pytest.approx(row["pixel"] + row["adversarial"] - row["negative"], rel=1e-5)
+    # A line cut short by a crash is left out, not an error.
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')
+    assert len(read_metrics(run)) == 6
+
+
+def test_the_rate_falls_at_its_milestones(photos, dataset, tmp_path):
+    config = config_for("tiny/rrdb-pretrain", photos, dataset, "optimizer={lr: 0.01, milestones: [2, 4], gamma: 0.5}")
+    train(config, tmp_path / "run", recipe="r")
+    rates = [row["lr"] for row in read_metrics(tmp_path / "run")]
+    # The rate that is logged is the one that the next step uses.
+    assert rates == pytest.approx([0.01, 0.005, 0.005, 0.0025, 0.0025, 0.0025])
+
+
+def test_averaged_weights_by_hand(photos, dataset):
+    config = config_for("tiny/rrdb-pretrain", photos, dataset, "ema=0.9")
+    torch.manual_seed(0)
+    method = METHODS["pixel"](config, Engine("cpu"))
+    data = build_dataset(config)
+    batch = torch.utils.data.default_collate([data[0]])
+    name, parameter = next(iter(method.generator.named_parameters()))
+    expected = parameter.detach().clone()
+    for _ in range(3):
+        method.step(batch)
+        expected = 0.9 * expected + 0.1 * parameter.detach()
+    averaged = dict(method.inference_network().named_parameters())
+    torch.testing.assert_close(next(iter(averaged.values())), expected)
+    assert name.startswith(("conv_first", "module", "_forward", "_original"))
+
+
+def test_a_step_that_is_not_finite_changes_no_weight_and_the_run_stops(photos, dataset, tmp_path):
+    config = config_for("tiny/rrdb-pretrain", photos, dataset, "nonfinite_limit=2")
+    torch.manual_seed(0)
+    method = METHODS["pixel"](config, Engine("cpu"))
+    before = [p.detach().clone() for p in method.generator.parameters()]
+    bad = {"lr": torch.full((1, 3, 4, 4), torch.nan), "gt": torch.zeros(1, 3, 16, 16)}
+    from goldeye.methods import NonFiniteStep
+
+    with pytest.raises(NonFiniteStep):
+        method.step(bad)
+    assert all(torch.equal(a, b) for a, b in zip(before, method.generator.parameters(), strict=True))
+    assert method.schedulers[0].last_epoch == 1  # the schedule goes on
+
+    explode = config_for("tiny/rrdb-pretrain", photos, dataset, "nonfinite_limit=2", "optimizer.lr=1e30")
+    with pytest.raises(RunStopped, match="2 times in a row"):
+        train(explode, tmp_path / "run", recipe="r")
+    assert len(list((tmp_path / "run" / "nonfinite").iterdir())) == 2
+
+
+def test_two_precisions_in_one_process(photos, dataset, tmp_path):
+    finals = {}
+    for precision in ("fp32", "bf16", "fp32"):
+        run = tmp_path / f"{precision}-{len(finals)}"
+        train(config_for("tiny/rrdb-original", photos, dataset, f"precision={precision}"), run, recipe="r")
+        finals[run.name] = weights(run)
+    one, bf16, other = finals.values()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert any(not torch.equal(one[key], bf16[key]) for key in one)
+    assert all(value.dtype == torch.float32 for value in bf16.values())
+
+
+def test_training_starts_from_given_weights(photos, dataset, tmp_path):
+    start = tmp_path / "start"
+    train(config_for("tiny/rrdb-pretrain", photos, dataset), start, recipe="r")
+    config = config_for("tiny/rrdb-original", photos, dataset, f"generator.init={start}")
+    method = METHODS["gan"](config, Engine("cpu"))
+    expected = weights(start)
+    assert all(torch.equal(value, expected[key]) for key, value in method.inference_network().state_dict().items())
+    other = config_for(
+        "tiny/rrdb-original", photos, dataset, f"generator.init={start}", "generator.settings.num_feat=12"
+    )
+    with pytest.raises(InvalidInput, match="does not fit"):
+        METHODS["gan"](other, Engine("cpu"))
+
+
+def test_training_learns(photos, dataset, tmp_path):
+    config = config_for("tiny/rrdb-pretrain", photos, dataset, "steps=60", "optimizer.lr=5e-3", "checkpoint_every=60")
+    train(config, tmp_path / "run", recipe="r")
+    losses = [row["pixel"] for row in read_metrics(tmp_path / "run")]
+    assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_dry_run_finds_every_problem_before_step_one(photos, dataset, tmp_path):
+    good = dry_run(config_for("tiny/rrdb-posneg", photos, dataset))
+    assert good["ok"]
+    assert good["plan"]["items"] == 3
+    assert good["plan"]["samples"] == 12
+    assert good["plan"]["generator_parameters"] > 1000
+    assert json.dumps(good)
+    broken = tmp_path / "photos"
+    broken.mkdir()
+    write_image(broken / "good.png", noisy(1))
+    data = (broken / "good.png").read_bytes()
+    (broken / "cut.png").write_bytes(data[: len(data) // 2])
+    bad = dry_run(
+        config_for("tiny/rrdb-pretrain", photos, dataset, f"data.path={broken}", "generator.init=nowhere.pth")
+    )
+    assert not bad["ok"]
+    assert any("cut.png" in problem for problem in bad["problems"])
+    assert any("nowhere.pth" in problem for problem in bad["problems"])
+
+
+def test_workers_do_not_change_the_run(photos, dataset, tmp_path):
+    for workers in (0, 2):
+        config = config_for("tiny/rrdb-pretrain", photos, dataset, f"data.workers={workers}")
+        train(config, tmp_path / str(workers), recipe="r")
+    assert_same_run(tmp_path / "0", tmp_path / "2")
+
+
+def test_the_network_is_not_wrapped_in_what_is_saved(photos, dataset, tmp_path):
+    train(config_for("tiny/rrdb-pretrain", photos, dataset), tmp_path / "run", recipe="r")
+    model = load_model(str(tmp_path / "run"))
+    assert isinstance(model.module, nn.Module)
+    assert "conv_first.weight" in model.module.state_dict()
+    assert model.scale == 4
+    assert model.metadata["recipe"] == "r"
