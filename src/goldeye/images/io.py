@@ -51,8 +51,7 @@ def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
             pixels = _decode(_to_srgb(image, path))
         except pyvips.Error as error:
             raise _damaged(path, error) from None
-        upright = _upright(pixels, _orientation(image))
-        return np.ascontiguousarray(np.broadcast_to(upright, (*upright.shape[:2], 3)))  # grey becomes RGB
+        return _upright(pixels, _orientation(image))
 
 
 def image_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -213,14 +212,14 @@ def _has_other_profile(image: Any) -> bool:
 
 
 def _decode(image: Any) -> Picture:
-    """Pixels (H, W, bands), decoded strip by strip in this thread (libvips' own threads do not survive a fork)."""
+    """RGB pixels (H, W, 3), decoded strip by strip in this thread (libvips' own threads do not survive a fork)."""
     region = pyvips.Region.new(image)
-    size = image.height, image.width, image.bands
+    size = image.height, image.width, 3
     pixels: Picture = np.empty(size, np.uint16) if image.format == "ushort" else np.empty(size, np.uint8)
     for top in range(0, image.height, _STRIP):
         rows = min(_STRIP, image.height - top)
         strip = np.frombuffer(region.fetch(0, top, image.width, rows), pixels.dtype)
-        pixels[top : top + rows] = strip.reshape(rows, *size[1:])
+        pixels[top : top + rows] = strip.reshape(rows, image.width, image.bands)  # one band fills all three
     return pixels
 
 
@@ -237,7 +236,7 @@ def _upright(pixels: Picture, orientation: int) -> Picture:
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
-    return pixels
+    return pixels.copy() if orientation > 1 else pixels
 
 
 # Writing ---------------------------------------------------------------------------------------------------------
