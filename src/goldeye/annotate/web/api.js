@@ -1,0 +1,171 @@
+// Talking to the server. Answers go through a queue that survives a reload and a server that is away.
+
+/** A request that the server answered with an error. */
+export class Refused extends Error {
+  /** @param {number} status @param {string} message */
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {object} [body]
+ * @returns {Promise<any>} the JSON answer; throws Refused, or TypeError when the server is away
+ */
+export async function request(method, path, body) {
+  const response = await fetch(path, {
+    method,
+    credentials: "same-origin",
+    headers: { "X-Goldeye": "1", ...(body && { "Content-Type": "application/json" }) },
+    body: body && JSON.stringify(body),
+  });
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer !== null) return answer;
+  throw new Refused(response.ok ? 502 : response.status, answer?.error?.message ?? `The server answered ${response.status}.`);
+}
+
+/** True for what may work later: the server is away, overloaded or failing. @param {unknown} error */
+export function isPassing(error) {
+  return !(error instanceof Refused) || error.status >= 500 || error.status === 429 || error.status === 408;
+}
+
+/** @param {number} ms */
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** A random id. `crypto.randomUUID` exists only on https and localhost. */
+function newId() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * @typedef {{client_id: string, assignment: string, position: number, label: string | null, active_ms: number}} Answer
+ */
+
+/**
+ * Sends answers one after the other, in the order given, each until the server has confirmed it. Sending twice is
+ * harmless (the client id), so that an answer whose receipt was lost is simply sent again. Each answer has its own
+ * entry in localStorage: two tabs of one person cannot overwrite each other's.
+ */
+export class Queue {
+  /**
+   * @param {string} owner  names the person and the store; another person's answers are never sent
+   * @param {(state: {waiting: number, away: boolean}) => void} onChange
+   * @param {(error: Refused) => void} onRefused  an answer that will never be taken, or the end of the session
+   */
+  constructor(owner, onChange, onRefused) {
+    this.prefix = `goldeye:${owner}:`;
+    this.onChange = onChange;
+    this.onRefused = onRefused;
+    /** @type {Map<string, Answer>} */
+    this.waiting = new Map();
+    this.sending = false;
+    this.away = false;
+    this.last = 0;
+    try {
+      const keys = Object.keys(localStorage).filter((key) => key.startsWith(this.prefix));
+      // The key begins with the time of the answer (fixed width), so that sorting is the order given.
+      for (const key of keys.sort()) this.waiting.set(key, JSON.parse(localStorage.getItem(key) ?? ""));
+    } catch {
+      // No storage (private mode): answers wait in memory only.
+    }
+    addEventListener("online", () => this.#send());
+  }
+
+  /** @param {Omit<Answer, "client_id">} answer */
+  add(answer) {
+    const entry = { client_id: newId(), ...answer };
+    this.last = Math.max(Date.now(), this.last + 1);
+    const key = `${this.prefix}${String(this.last).padStart(15, "0")}:${entry.client_id}`;
+    this.waiting.set(key, entry);
+    try {
+      localStorage.setItem(key, JSON.stringify(entry));
+    } catch {
+      // As above.
+    }
+    this.#send();
+  }
+
+  /** Resolves once everything given so far is saved or refused. */
+  async empty() {
+    this.#send();
+    while (this.waiting.size > 0 && this.sending) await pause(15);
+  }
+
+  async #send() {
+    if (this.sending) return;
+    this.sending = true;
+    let wait = 300;
+    while (this.waiting.size > 0) {
+      this.onChange({ waiting: this.waiting.size, away: this.away });
+      const [key, answer] = /** @type {[string, Answer]} */ (this.waiting.entries().next().value);
+      try {
+        await request("POST", "/api/vote", answer);
+        this.away = false;
+        this.#forget(key);
+      } catch (error) {
+        if (isPassing(error)) {
+          this.away = true;
+          this.onChange({ waiting: this.waiting.size, away: true });
+          await pause(wait);
+          wait = Math.min(wait * 2, 5000);
+          continue;
+        }
+        const refused = /** @type {Refused} */ (error);
+        if (refused.status === 401) {
+          // The answers stay in storage, for the day the person has a valid link again.
+          this.sending = false;
+          this.onRefused(refused);
+          return;
+        }
+        this.#forget(key);
+        this.onRefused(refused);
+      }
+      wait = 300;
+    }
+    this.sending = false;
+    this.onChange({ waiting: 0, away: false });
+  }
+
+  /** @param {string} key */
+  #forget(key) {
+    this.waiting.delete(key);
+    try {
+      localStorage.removeItem(key);
+    } catch {
+      // As above.
+    }
+  }
+}
+
+/** Measures active time: pauses of more than a minute, and the time while the page is hidden, do not count. */
+export class ActiveClock {
+  constructor() {
+    this.spent = 0;
+    this.last = performance.now();
+    for (const event of ["keydown", "pointerdown", "pointermove", "wheel"]) {
+      addEventListener(event, () => this.#tick(), { passive: true, capture: true });
+    }
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) this.#tick();
+      else this.last = performance.now();
+    });
+  }
+
+  #tick() {
+    const now = performance.now();
+    this.spent += Math.min(now - this.last, 60_000);
+    this.last = now;
+  }
+
+  /** The active milliseconds since it was last asked. */
+  take() {
+    this.#tick();
+    const spent = Math.round(this.spent);
+    this.spent = 0;
+    return spent;
+  }
+}
