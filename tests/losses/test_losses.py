@@ -63,9 +63,7 @@ def test_indication_map_keeps_only_what_negative_exceeds():
     whole = indication_map(negative, positive, original, has_positive=~YES, **arguments)
     assert whole.count_nonzero() == 18  # without a positive the map is not refined
     # With one of three votes the negative's map shrinks below the positive's.
-    weak = indication_map(
-        negative, positive, original, has_positive=YES, negative_weight=ONE / 3, positive_weight=ONE
-    )
+    weak = indication_map(negative, positive, original, has_positive=YES, negative_weight=ONE / 3, positive_weight=ONE)
     torch.testing.assert_close(weak, found / 3)
 
 

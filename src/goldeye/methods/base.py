@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import MultiStepLR
 from goldeye.config import NetworkConfig, OptimizerConfig, TrainConfig
 from goldeye.errors import InvalidInput
 from goldeye.losses.pixel import pixel_loss
-from goldeye.networks import build_network
+from goldeye.networks import build_network, resolve_config
 from goldeye.networks.weights import load_model
 from goldeye.train.ema import AveragedWeights
 from goldeye.train.engine import Engine
@@ -42,6 +42,12 @@ class Method:
     def __init__(self, config: TrainConfig, engine: Engine) -> None:
         self.config, self.engine = config, engine
         generator = build(config.generator)
+        made = resolve_config(config.generator.architecture, config.generator.settings).get("scale", 1)
+        if made != config.scale:
+            raise InvalidInput(
+                f"Network '{config.generator.architecture}' is for scale {made}, the recipe for {config.scale}."
+            )
+        require_multiple(generator, config.data.crop // config.scale, config.generator.architecture)
         # The average starts from the unwrapped module, so that its keys are the network's own.
         self.averaged = AveragedWeights(engine.place(generator), config.ema) if config.ema else None
         self._plain_generator = generator
@@ -123,6 +129,15 @@ def build(config: NetworkConfig) -> nn.Module:
                 f"'{config.init}' does not fit the recipe's network '{config.architecture}' {config.settings or ''}."
             ) from error
     return network
+
+
+def require_multiple(network: nn.Module, side: int, name: str) -> None:
+    """Refuse a crop whose side the network cannot take."""
+    multiple = int(getattr(network, "size_multiple", 1))
+    if side % multiple:
+        raise InvalidInput(
+            f"Network '{name}' takes sides that are multiples of {multiple}, not {side}: change data.crop."
+        )
 
 
 def adam(network: nn.Module, config: OptimizerConfig) -> Adam:

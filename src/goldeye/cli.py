@@ -1,0 +1,454 @@
+"""The command line: one function a command — parse, typed configuration, one call. Heavy imports happen inside."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from goldeye import __version__, batch
+from goldeye.errors import GoldeyeError, Interrupted, InvalidInput, RunStopped
+
+if TYPE_CHECKING:
+    from goldeye.batch import BatchResult
+
+
+# Typer carries its own copy of click since 0.16, and exports only this subclass of its usage errors.
+UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
+
+
+class WithDefault(TyperGroup):
+    """A command that is also a group: what is not the name of a subcommand goes to the command `serve`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    name="goldeye",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipes_app = typer.Typer(no_args_is_help=True, help="The shipped training recipes.")
+labels_app = typer.Typer(no_args_is_help=True, help="Votes, final labels and their tables.")
+annotate_app = typer.Typer(
+    cls=WithDefault,
+    no_args_is_help=True,
+    help=(
+        "Label candidates in the browser: `annotate DATASET` serves the web application, "
+        "`annotate invite DATASET NAME` prints a person's link."
+    ),
+)
+app.add_typer(recipes_app, name="recipes")
+app.add_typer(annotate_app, name="annotate")
+app.add_typer(labels_app, name="labels")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.", callback=lambda v: batch.set_quiet(v))]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all randomness.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Where the results go.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"goldeye {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Photos and people's judgement into a super-resolution model built to please."""
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def degrade(
+    source: Annotated[Path, typer.Argument(help="A picture or a folder of pictures.")],
+    output: Output,
+    preset: Annotated[str, typer.Option(help="bicubic, hggt, hggt-enhance-noise or hggt-enhance-blur.")],
+    scale: Annotated[int, typer.Option(min=1, help="How much smaller the LR is.")] = 4,
+    seed: Seed = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make LR pictures, and write down what was done to each."""
+    from goldeye.degrade import degrade_folder
+
+    _finish("degrade", degrade_folder(source, output, preset=preset, scale=scale, seed=seed), json_)
+
+
+@app.command()
+def upscale(
+    inputs: Annotated[list[Path], typer.Argument(help="Pictures and folders.")],
+    output: Output,
+    model: Annotated[str, typer.Option("-n", "--model", help="A weights file or a run folder.")],
+    outscale: Annotated[
+        float | None, typer.Option("-s", "--outscale", help="The model's, or any other factor.")
+    ] = None,
+    tile: Annotated[int, typer.Option("-t", "--tile", min=0, help="Side of a tile in pixels; 0 is automatic.")] = 0,
+    suffix: Annotated[str, typer.Option(help="Added to the names.")] = "",
+    overwrite: Annotated[bool, typer.Option(help="Make finished pictures again.")] = False,
+    device: Device = "auto",
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Upscale pictures and folders."""
+    from goldeye.devices import choose_device
+    from goldeye.networks.weights import load_model
+    from goldeye.upscale import upscale_files
+
+    where = choose_device(device)
+    result = upscale_files(
+        inputs,
+        output,
+        model=load_model(model, device=str(where)),
+        outscale=outscale,
+        tile=tile,
+        suffix=suffix,
+        overwrite=overwrite,
+        device=str(where),
+    )
+    _finish("upscale", result, json_)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="The name of a shipped recipe, or a YAML file.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, such as data.path=photos.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The run folder (default: runs/RECIPE).")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, train nothing.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of continuing the run.")] = False,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of all randomness (default: the recipe's).")] = None,
+    device: Device = "auto",
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train an enhancer or an SR model; continues the run it finds in the output folder."""
+    from goldeye.config import load_recipe
+
+    config = load_recipe(recipe, [*(settings or []), *([f"seed={seed}"] if seed is not None else [])])
+    if dry_run:
+        from goldeye.train.plan import dry_run as check
+
+        plan = check(config)
+        _print("train", plan, json_, lambda: _plan_text(plan))
+        raise typer.Exit(0 if plan["ok"] else 2)
+    from goldeye.allocator import keep_memory
+    from goldeye.train.loop import train as run_training
+
+    keep_memory()
+    run = output or Path("runs") / recipe.removesuffix(".yaml").replace("/", "-")
+    result = run_training(config, run, recipe=recipe, fresh=fresh, device=device)
+    document = {"run": str(run), "weights": str(result.weights), "step": result.step, "started_at": result.started_at}
+    text = (
+        f"{run} is finished already ({result.step} steps)."
+        if result.started_at == result.step
+        else (f"{run}: {result.step} steps done; weights in {result.weights}")
+    )
+    _print("train", document, json_, lambda: text)
+
+
+def _plan_text(plan: dict[str, Any]) -> str:
+    lines = [f"{key}: {value}" for key, value in plan["plan"].items() if key != "config"]
+    verdict = ["ready to train"] if plan["ok"] else [f"problem: {problem}" for problem in plan["problems"]]
+    return "\n".join(lines + verdict)
+
+
+@recipes_app.command("list")
+def recipes_list(json_: Json = False) -> None:
+    """Names and one line each."""
+    from goldeye.config import load_recipe, recipe_names
+
+    found = [(name, load_recipe(name)) for name in recipe_names()]
+    rows = [{"name": name, "summary": config.summary, "table": config.table} for name, config in found]
+    _print("recipes", {"recipes": rows}, json_, lambda: "\n".join(f"{r['name']:28} {r['summary']}" for r in rows))
+
+
+@recipes_app.command("show")
+def recipes_show(
+    name: str, settings: Annotated[list[str] | None, typer.Option("--set")] = None, json_: Json = False
+) -> None:
+    """The fully resolved configuration of a recipe."""
+    from goldeye.config import load_recipe, to_yaml
+
+    config = load_recipe(name, settings)
+    _print("recipes", {"name": name, "config": config.model_dump(mode="json")}, json_, lambda: to_yaml(config).rstrip())
+
+
+@recipes_app.command("schema")
+def recipes_schema() -> None:
+    """The JSON schema of a recipe, for editors."""
+    from goldeye.config import TrainConfig
+
+    typer.echo(json.dumps(TrainConfig.model_json_schema(), indent=1))
+
+
+# --- curation and labels ----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def enhance(
+    photos: Annotated[Path, typer.Argument(help="A folder of photos.")],
+    output: Output,
+    enhancer: Annotated[list[str] | None, typer.Option(help="NAME=MODEL, or a run folder or weights file.")] = None,
+    folder: Annotated[list[str] | None, typer.Option(help="NAME=DIR with results made elsewhere.")] = None,
+    tile: Annotated[int, typer.Option("-t", "--tile", min=0, help="Side of a tile in pixels; 0 is automatic.")] = 0,
+    device: Device = "auto",
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Enhance photos with any number of enhancers, and take results made elsewhere."""
+    from goldeye.curate.enhance import enhance_photos
+    from goldeye.devices import choose_device
+
+    enhancers = dict(_named(text) for text in enhancer or [])
+    folders = {name: Path(path) for name, path in (_named(text) for text in folder or [])}
+    if len(enhancers) + len(folders) < len(enhancer or []) + len(folder or []):
+        raise InvalidInput("Two candidates have the same name; use NAME=… with different names.")
+    result = enhance_photos(
+        photos, output, enhancers=enhancers, folders=folders, tile=tile, device=str(choose_device(device))
+    )
+    _finish("enhance", result, json_)
+
+
+def _named(text: str) -> tuple[str, str]:
+    """NAME=VALUE, or VALUE named after its last part."""
+    name, equals, value = text.partition("=")
+    return (name, value) if equals else (Path(text).stem, text)
+
+
+@app.command()
+def select(
+    candidates: Annotated[Path, typer.Argument(help="The folder that `goldeye enhance` wrote.")],
+    output: Output,
+    patch_size: Annotated[int, typer.Option(min=16)] = 512,
+    min_std: Annotated[float, typer.Option(min=0, help="Texture: least std of grey, of 255.")] = 30.0,
+    min_high_frequency: Annotated[
+        float | None, typer.Option(min=0, help="Detail: least std of the Laplacian pyramid.")
+    ] = None,
+    min_difference: Annotated[float, typer.Option(min=0, help="Least mean |enhanced - original|, of 255.")] = 2.0,
+    max_overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of a patch's area.")] = 0.5,
+    per_photo: Annotated[int | None, typer.Option(min=1, help="At most so many patches a photo.")] = None,
+    test: Annotated[list[str] | None, typer.Option(help="A photo (its name) for the test split.")] = None,
+    test_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of photos for the test split.")] = 0.0,
+    seed: Seed = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cut patch groups worth labelling, in the official HGGT layout, split by photo."""
+    from goldeye.curate.select import SelectSettings, select_patches
+
+    given: dict[str, Any] = {
+        "patch_size": patch_size,
+        "min_std": min_std,
+        "min_difference": min_difference,
+        "max_overlap": max_overlap,
+        "per_photo": per_photo,
+        "test": tuple(test or ()),
+        "test_fraction": test_fraction,
+        "seed": seed,
+    }
+    if min_high_frequency is not None:
+        given["min_high_frequency"] = min_high_frequency
+    summary = select_patches(candidates, output, SelectSettings(**given))
+    _print("select", summary, json_, lambda: "\n".join(f"{key}: {value}" for key, value in summary.items()))
+
+
+@annotate_app.command("serve", hidden=True)
+def annotate_serve(
+    dataset: Annotated[Path, typer.Argument(help="A dataset that `goldeye select` wrote.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8600,
+    votes: Annotated[int, typer.Option(min=1, help="Votes per group.")] = 3,
+) -> None:
+    """Serve the annotation web application until Ctrl-C."""
+    from goldeye.annotate.run import serve_dataset
+
+    serve_dataset(dataset, host=host, port=port, votes_per_group=votes, say=typer.echo)
+
+
+@annotate_app.command("invite")
+def annotate_invite(
+    dataset: Annotated[Path, typer.Argument(help="A dataset that `goldeye select` wrote.")],
+    name: Annotated[str, typer.Argument(help="The person's name.")],
+    base_url: Annotated[str, typer.Option(help="Where people reach the server.")] = "http://127.0.0.1:8600",
+    renew: Annotated[bool, typer.Option("--renew", help="Replace the person's earlier link.")] = False,
+    json_: Json = False,
+) -> None:
+    """Print a person's own link (once; it is not stored readably)."""
+    from goldeye.annotate.run import invite
+
+    link = invite(dataset, name, base_url=base_url, renew=renew)
+    _print("annotate", {"name": name, "link": link}, json_, lambda: link)
+
+
+@labels_app.command("stats")
+def labels_stats(dataset: Annotated[Path, typer.Argument()], json_: Json = False) -> None:
+    """The paper's Tables 1-3 for a dataset: annotations, final labels, positives per group."""
+    from goldeye.dataset.groups import Dataset
+    from goldeye.dataset.labels import label_stats, stats_text
+
+    opened = Dataset.open(dataset)
+    stats = label_stats(opened)
+    _print("labels", stats, json_, lambda: stats_text(stats, opened.enhancer_names))
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def evaluate(
+    sr: Annotated[Path, typer.Argument(help="A folder of results.")],
+    gt: Annotated[Path | None, typer.Option(help="A folder of ground truths.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="A labelled dataset: the ground truths are its positives.")
+    ] = None,
+    against: Annotated[str, typer.Option(help="With a dataset: positives or original.")] = "positives",
+    split: Annotated[str | None, typer.Option(help="train or test.")] = None,
+    metrics: Annotated[str, typer.Option(help="Comma-separated: psnr, ssim, psnr_y, ssim_y.")] = "psnr,ssim",
+    scale: Annotated[int, typer.Option(min=1, help="The default border crop.")] = 4,
+    crop_border: Annotated[int | None, typer.Option(min=0, help="Pixels left out at each border.")] = None,
+    suffix: Annotated[str, typer.Option(help="Suffix of the results' names.")] = "",
+    json_: Json = False,
+) -> None:
+    """Metrics per picture and their mean with a 95 % interval."""
+    from goldeye.evaluate.run import evaluate_folder, evaluation_text
+
+    result = evaluate_folder(
+        sr,
+        gt=gt,
+        dataset=dataset,
+        split=split,
+        against=against,
+        metrics=metrics.split(","),
+        scale=scale,
+        crop_border=crop_border,
+        suffix=suffix,
+    )
+    _print("evaluate", result, json_, lambda: evaluation_text(result))
+
+
+# --- the whole loop ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    output: Output = Path("demo"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of continuing.")] = False,
+    device: Device = "cpu",
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole loop on bundled photos with scripted annotators; ends in report.html."""
+    from goldeye.allocator import keep_memory
+    from goldeye.demo import run_demo
+
+    keep_memory()
+    report = run_demo(output, fresh=fresh, device=device, say=lambda line: typer.echo(line, err=json_))
+    _print("demo", {"report": str(report)}, json_, lambda: f"Report: {report}")
+
+
+# --- output and errors ------------------------------------------------------------------------------------------------
+
+
+def _print(command: str, document: dict[str, Any], as_json: bool, text: Any) -> None:
+    """One JSON document, or the text for people."""
+    if as_json:
+        typer.echo(json.dumps({"schema": f"goldeye.{command}/1"} | document, ensure_ascii=False, allow_nan=False))
+    else:
+        typer.echo(text())
+
+
+def _finish(command: str, result: BatchResult, as_json: bool) -> None:
+    """Print a batch result; exit 1 when some items failed."""
+    for item in result.failed:
+        typer.echo(f"failed: {item['input']}: {item['error']}", err=True)
+    document = {"done": result.done, "skipped": result.skipped, "failed": result.failed}
+    counts = ", ".join(f"{len(items)} {name}" for name, items in document.items())
+    _print(command, document, as_json, lambda: counts)
+    if result.failed:
+        raise typer.Exit(1)
+
+
+def _fail(error: GoldeyeError, argv: list[str], code: int) -> int:
+    words = [word for word in argv if not word.startswith("-")]
+    if "--json" in argv:
+        document = {"code": error.code, "message": error.message, "hint": error.hint}
+        typer.echo(json.dumps({"schema": f"goldeye.{words[0] if words else 'cli'}/1", "error": document}))
+    else:
+        typer.echo(f"goldeye: {error.message}" + (f"\n{error.hint}" if error.hint else ""), err=True)
+    return code
+
+
+@contextmanager
+def _sigterm_stops() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C does, so that nothing half-written stays."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted("Terminated; what was finished is kept.", number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run(argv: list[str]) -> int:
+    """Run the command line and return its exit status."""
+    command = typer.main.get_command(app)
+    try:
+        with _sigterm_stops():
+            code = command.main(args=argv, prog_name="goldeye", standalone_mode=False)
+            return code if isinstance(code, int) else 0
+    except GoldeyeError as error:
+        if "--debug" in argv:
+            logging.exception("goldeye %s", " ".join(argv))
+        codes = {Interrupted: 128 + getattr(error, "signal", 0), RunStopped: 1, InvalidInput: 2}
+        return _fail(error, argv, next((code for kind, code in codes.items() if isinstance(error, kind)), 1))
+    except UsageError as error:
+        if not argv or argv[-1] in ("recipes", "annotate", "labels"):
+            typer.echo(error.format_message())  # a group without a subcommand shows its help
+            return 0
+        return _fail(InvalidInput(error.format_message(), hint="`--help` lists what the command takes."), argv, 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(Interrupted("Interrupted; what was finished is kept.", signal.SIGINT), argv, 130)
+    except ModuleNotFoundError as error:
+        from goldeye.extras import missing_extra
+
+        return _fail(missing_extra(error), argv, 2)
+    except BrokenPipeError:
+        # The reader (such as `head`) has gone; the rest of the output has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
