@@ -26,7 +26,7 @@ demo: $(STAMP)
 	$(BIN)/goldeye demo -o demo
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --durations=10
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -m slow --durations=10

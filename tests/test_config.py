@@ -21,7 +21,9 @@ def test_paper_settings_of_the_hggt_recipes():
     assert (posneg.data.crop, posneg.data.batch, posneg.steps) == (256, 12, 300_000)
     assert (posneg.optimizer.lr, posneg.optimizer.betas, posneg.optimizer.milestones) == (1e-4, (0.9, 0.99), (200_000,))
     losses = posneg.losses
-    assert losses.perceptual and losses.adversarial and losses.negative
+    assert losses.perceptual
+    assert losses.adversarial
+    assert losses.negative
     assert (losses.pixel, losses.perceptual.weight, losses.adversarial.weight) == (1, 1, 0.1)
     assert (losses.negative.weight, losses.negative.window, losses.negative.power) == (300, 3, 0.75)
     assert (losses.perceptual.layers, losses.adversarial.kind) == ("five", "vanilla")
@@ -73,7 +75,7 @@ def test_own_recipe_extends_a_shipped_one(tmp_path):
     own = tmp_path / "mine.yaml"
     own.write_text("extends: tiny/enhance-elan-noise\ngenerator: {settings: {m_elan: 2}}\n")
     config = load_recipe(str(own))
-    assert config.generator.settings == {"m_elan": 2, "c_elan": 24}
+    assert config.generator.settings == {"m_elan": 2, "c_elan": 30}
     loop = tmp_path / "loop.yaml"
     loop.write_text(f"extends: {loop}\n")
     with pytest.raises(InvalidInput, match="extends itself"):

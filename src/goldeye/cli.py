@@ -284,13 +284,28 @@ def select(
 def annotate_serve(
     dataset: Annotated[Path, typer.Argument(help="A dataset that `goldeye select` wrote.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8600,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8600,
+    base_url: Annotated[str | None, typer.Option(help="The address that people use, when it is another.")] = None,
     votes: Annotated[int, typer.Option(min=1, help="Votes per group.")] = 3,
+    json_: Json = False,
 ) -> None:
     """Serve the annotation web application until Ctrl-C."""
     from goldeye.annotate.run import serve_dataset
 
-    serve_dataset(dataset, host=host, port=port, votes_per_group=votes, say=typer.echo)
+    def ready(found: dict[str, Any]) -> None:
+        _print("annotate", found, json_, lambda: _serving_text(found))
+        sys.stdout.flush()
+
+    serve_dataset(dataset, host=host, port=port, base_url=base_url, votes_per_group=votes, ready=ready)
+
+
+def _serving_text(found: dict[str, Any]) -> str:
+    lines = [
+        f"Serving {found['groups']} groups at {found['address']} (Ctrl-C stops; every answer is saved when given).",
+        f"Invited: {', '.join(found['people']) or 'nobody yet'}; complete votes: {found['votes']}.",
+        f"Invite with: {found['invite']}",
+    ]
+    return "\n".join([*lines, *([f"Warning: {found['warning']}"] if found["warning"] else [])])
 
 
 @annotate_app.command("invite")

@@ -15,6 +15,7 @@ from goldeye.dataset.labels import Label, finals
 from goldeye.degrade import degrade_picture, get_pipeline
 from goldeye.demo import ANNOTATORS, ENHANCERS, DemoSettings, run_demo
 from goldeye.demo.annotators import ScriptedAnnotator
+from goldeye.demo.photos import TEST
 from goldeye.errors import InvalidInput
 from goldeye.evaluate.metrics import psnr
 from goldeye.images import find_images, image_size, read_image, to_float, to_uint8
@@ -22,14 +23,22 @@ from goldeye.networks.weights import load_model
 from goldeye.train.logging import read_metrics
 from goldeye.upscale import upscale_picture
 
+SMALL_RRDB = "generator.settings={num_feat: 16, num_block: 1, num_grow_ch: 8}"
 TINY = DemoSettings(
     side=160,
     patch_size=64,
     per_photo=4,
-    enhancer_settings=("steps=8", "data.crop=32", "data.batch=2", "losses.perceptual=null", "discriminator.settings={num_feat: 4}"),
-    pretrain_settings=("steps=160", "data.crop=32", "optimizer={lr: 0.003, milestones: [120]}", "checkpoint_every=160"),
+    enhancer_settings=("steps=120", "data.crop=32", "optimizer={lr: 0.004, milestones: [60, 90]}", "ema=0.9"),
+    pretrain_settings=(
+        "steps=400",
+        "data.crop=32",
+        SMALL_RRDB,
+        "optimizer={lr: 0.004, milestones: [200, 300, 350]}",
+        "checkpoint_every=400",
+    ),
     sr_settings=(
         "steps=4",
+        SMALL_RRDB,
         "data.crop=32",
         "data.batch=2",
         "losses.perceptual.layers=conv5_4",
@@ -77,7 +86,7 @@ def test_dataset_is_in_the_official_layout_and_split_by_photo(demo):
         window = photo[group.y : group.y + 64, group.x : group.x + 64]
         assert np.array_equal(read_image(group.original), window)
         assert group.original.parent.name == "original"
-    assert splits["chelsea.png"] == {"test"}
+    assert splits["coffee.png"] == {"test"}
     assert all(len(found) == 1 for found in splits.values())
 
 
@@ -130,8 +139,8 @@ def test_negative_term_is_logged_where_there_are_negatives_and_only_there(demo):
 
 
 def test_the_upscaled_picture_is_four_times_as_large(demo):
-    height, width = image_size(demo / "photos" / "chelsea.png")
-    assert image_size(demo / "upscaled" / "chelsea.png") == (4 * height, 4 * width)
+    height, width = image_size(demo / "photos" / f"{TEST[0]}.png")
+    assert image_size(demo / "upscaled" / f"{TEST[0]}.png") == (4 * height, 4 * width)
 
 
 def test_the_model_beats_nearest_neighbour_on_a_degraded_known_picture(demo):

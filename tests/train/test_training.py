@@ -175,9 +175,12 @@ def test_bad_data_is_refused_by_name(photos, dataset, tmp_path):
         build_dataset(load_recipe("tiny/rrdb-pretrain"))
     with pytest.raises(InvalidInput, match="hggt-enhance-noise"):
         build_dataset(config_for("tiny/rrdb-pretrain", photos, dataset, "data.degradation=hggt-enhance-noise"))
-    with pytest.raises(InvalidInput, match="scale 2"):
-        config = config_for("tiny/rrdb-pretrain", photos, dataset, "scale=2")
-        train(config, tmp_path / "run", recipe="x")
+    other_scale = config_for("tiny/rrdb-pretrain", photos, dataset, "scale=2")
+    with pytest.raises(InvalidInput, match="is for scale 4, the recipe for 2"):
+        train(other_scale, tmp_path / "run", recipe="x")
+    odd_crop = config_for("tiny/rrdb-original", photos, dataset, "data.crop=20")
+    with pytest.raises(InvalidInput, match="multiples of 8"):
+        train(odd_crop, tmp_path / "other", recipe="x")
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class Assigner:
                     raise InvalidInput(
                         f"Group '{row.group}' was annotated with the candidates {', '.join(sorted(row.order))}, "
                         f"but now has {', '.join(sorted(group.candidates))}.",
-                        hint="Choose a new --database for the changed dataset.",
+                        hint="Select into a new folder, and annotate that.",
                     )
 
     def shown_order(self, person_id: int, group: GroupPictures) -> list[str]:

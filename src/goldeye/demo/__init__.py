@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from goldeye.degrade import degrade_folder
 from goldeye.demo.annotators import RULE, ScriptedAnnotator, annotate_over_http
 from goldeye.demo.photos import SPOIL, TEST, TRAIN, write_oversharpened, write_photos
 from goldeye.demo.report import write_report
-from goldeye.errors import InvalidInput, RunStopped
+from goldeye.errors import Interrupted, InvalidInput, RunStopped
 from goldeye.evaluate.metrics import low_frequency_delta_e, psnr
 from goldeye.evaluate.run import evaluate_folder, paired_difference
 from goldeye.files import write_json
@@ -152,8 +153,8 @@ def photos(demo: Demo) -> None:
 
 
 def degrade(demo: Demo) -> None:
-    """The enhancers' two degradations of the held-back photos: what their gain is measured on."""
-    source = demo.output / "photos-test"
+    """The enhancers' two degradations of the hidden clean pictures: what their gain is measured on."""
+    source = demo.output / "clean"
     targets = {kind: demo.output / "degraded" / kind for kind in ("noise", "blur")}
 
     def work() -> dict[str, Any]:
@@ -165,7 +166,7 @@ def degrade(demo: Demo) -> None:
         f"goldeye degrade {source} -o {target} --preset hggt-enhance-{kind} --scale 1"
         for kind, target in targets.items()
     ]
-    demo.stage("degrade", "Degrade the held-back photos with the enhancers' two presets", commands, work)
+    demo.stage("degrade", "Degrade the hidden clean pictures with the enhancers' two presets", commands, work)
 
 
 def train_enhancers(demo: Demo) -> None:
@@ -199,18 +200,18 @@ def train_enhancers(demo: Demo) -> None:
 
 
 def _enhancer_gain(demo: Demo, run: Path, kind: str) -> dict[str, Any]:
-    """Mean PSNR over crops of the held-back photos, before and after, and the colour shift of the enhancer."""
+    """Mean PSNR over crops of the held-back photos' clean pictures, before and after, and the colour shift."""
     model = load_model(str(run))
     size = demo.settings.patch_size
     before, after, shifts = [], [], []
-    for path in find_images(demo.output / "degraded" / kind):
-        photo, degraded = read_image(demo.output / "photos-test" / path.name), read_image(path)
+    for name in TEST:
+        clean, degraded = (read_image(demo.output / folder / f"{name}.png") for folder in ("clean", f"degraded/{kind}"))
         enhanced = upscale_picture(model.module, degraded, scale=1)
-        for y in range(0, photo.shape[0] - size + 1, size):
-            for x in range(0, photo.shape[1] - size + 1, size):
+        for y in range(0, clean.shape[0] - size + 1, size):
+            for x in range(0, clean.shape[1] - size + 1, size):
                 crop = (slice(y, y + size), slice(x, x + size))
-                before.append(psnr(degraded[crop], photo[crop], crop_border=0))
-                after.append(psnr(enhanced[crop], photo[crop], crop_border=0))
+                before.append(psnr(degraded[crop], clean[crop], crop_border=0))
+                after.append(psnr(enhanced[crop], clean[crop], crop_border=0))
                 shifts.append(low_frequency_delta_e(enhanced[crop], degraded[crop]))
     return {
         "crops": len(before),
@@ -271,13 +272,15 @@ def annotate(demo: Demo) -> None:
         dataset = Dataset.open(path)
         clean = {photo.stem: read_image(photo) for photo in find_images(demo.output / "clean")}
         store = Store(dataset.votes_url)
-        lock = threading.Lock()
+        lock, stop = threading.Lock(), threading.Event()
         done = sum(store.progress().by_group.values())
         try:
             app = dataset_app(dataset, store, votes_per_group=len(ANNOTATORS))
             with running_server(app) as url, bar("annotate", len(dataset.groups) * len(ANNOTATORS), done) as advance:
 
                 def count() -> None:
+                    if stop.is_set():
+                        raise Interrupted("Annotation was stopped.", signal.SIGINT)
                     with lock:
                         advance()
 
@@ -286,7 +289,10 @@ def annotate(demo: Demo) -> None:
                     return annotate_over_http(link, ScriptedAnnotator(name, clean, demo.settings.seed), count)
 
                 with ThreadPoolExecutor(len(ANNOTATORS)) as pool:
-                    list(pool.map(label, ANNOTATORS))
+                    try:
+                        list(pool.map(label, ANNOTATORS))
+                    finally:
+                        stop.set()  # after Ctrl-C the annotators end with the group they are at
         finally:
             store.close()
         return {

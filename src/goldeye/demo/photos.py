@@ -14,11 +14,11 @@ TEST = ("motorcycle_left", "coffee")
 # What each photo suffers: (sigma of the blur in pixels, sigma of the noise of 255, JPEG quality). Some are mostly noisy
 # and some mostly soft, so that the noise and the blur enhancers each have their say.
 SPOIL = {
-    "astronaut": (0.7, 2.0, 92),
-    "chelsea": (0.4, 7.0, 92),
-    "rocket": (0.5, 4.0, 90),
-    "motorcycle_left": (0.8, 2.0, 92),
-    "coffee": (0.4, 7.0, 92),
+    "astronaut": (0.9, 2.0, 95),
+    "chelsea": (0.3, 12.0, 95),
+    "rocket": (0.4, 4.0, 92),
+    "motorcycle_left": (1.0, 2.0, 95),
+    "coffee": (0.3, 14.0, 95),
 }
 
 
@@ -55,7 +55,7 @@ def _spoil(clean: Picture, name: str, rng: np.random.Generator) -> Picture:
 def oversharpen(photo: FloatPicture) -> FloatPicture:
     """The fifth candidate: unsharp masking far too strong, as a heavy hand with an editor would do."""
     soft = ops.blur(photo, kernels.isotropic_gaussian(9, 1.5))
-    return np.clip(photo + 2.0 * (photo - soft), 0, 1).astype(np.float32)
+    return np.clip(photo + 3.0 * (photo - soft), 0, 1).astype(np.float32)
 
 
 def write_oversharpened(photos: Path, output: Path) -> None:

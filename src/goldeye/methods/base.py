@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,9 +78,11 @@ class Method:
             logged = {name: abs(term.weight) * term.value.detach() for name, term in terms.items()}
             return logged | {"loss": loss.detach()} | self.discriminator_step(batch, sr.detach())
         finally:
-            # A skipped step is still a step of the schedule.
-            for scheduler in self.schedulers:
-                scheduler.step()
+            # A skipped step is still a step of the schedule (torch warns when it is the very first).
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                for scheduler in self.schedulers:
+                    scheduler.step()
 
     def update(self, loss: Tensor, network: nn.Module, optimizer: Optimizer) -> None:
         """One optimizer step on `loss`, or NonFiniteStep."""
