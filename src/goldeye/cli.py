@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from goldeye import __version__, batch
 from goldeye.errors import GoldeyeError, Interrupted, InvalidInput, RunStopped
+from goldeye.runtime import prepare_process
 
 if TYPE_CHECKING:
     from goldeye.batch import BatchResult
@@ -114,6 +115,7 @@ def upscale(
     quiet: Quiet = False,
 ) -> None:
     """Upscale pictures and folders."""
+    prepare_process()
     from goldeye.devices import choose_device
     from goldeye.networks.weights import load_model
     from goldeye.upscale import upscale_files
@@ -159,10 +161,9 @@ def train(
         plan = check(config)
         _print("train", plan, json_, lambda: _plan_text(plan))
         raise typer.Exit(0 if plan["ok"] else 2)
-    from goldeye.allocator import keep_memory
+    prepare_process()
     from goldeye.train.loop import train as run_training
 
-    keep_memory()
     run = output or Path("runs") / recipe.removesuffix(".yaml").replace("/", "-")
     result = run_training(config, run, recipe=recipe, fresh=fresh, device=device)
     document = {"run": str(run), "weights": str(result.weights), "step": result.step, "started_at": result.started_at}
@@ -224,6 +225,7 @@ def enhance(
     quiet: Quiet = False,
 ) -> None:
     """Enhance photos with any number of enhancers, and take results made elsewhere."""
+    prepare_process()
     from goldeye.curate.enhance import enhance_photos
     from goldeye.devices import choose_device
 
@@ -381,10 +383,9 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """The whole loop on bundled photos with scripted annotators; ends in report.html."""
-    from goldeye.allocator import keep_memory
+    prepare_process()
     from goldeye.demo import run_demo
 
-    keep_memory()
     report = run_demo(output, fresh=fresh, device=device, say=lambda line: typer.echo(line, err=json_))
     _print("demo", {"report": str(report)}, json_, lambda: f"Report: {report}")
 

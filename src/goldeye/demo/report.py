@@ -61,7 +61,9 @@ def _figure(value: dict[str, Any], metric: str) -> str:
 
 
 def _runs(output: Path) -> list[str]:
-    return sorted(path.parent.name for path in (output / "runs").glob("*/metrics.jsonl"))
+    """The runs in the order in which they were trained."""
+    logs = (output / "runs").glob("*/metrics.jsonl")
+    return [path.parent.name for path in sorted(logs, key=lambda path: path.stat().st_mtime_ns)]
 
 
 def _png(picture: Picture) -> str:
@@ -142,6 +144,8 @@ def _curve(run: Path) -> str:
 
     rows = read_metrics(run)
     names = [name for name in rows[-1] if name not in ("step", "lr")]
+    if len(names) == 2:
+        names.remove("loss")  # it is the only term
     figure = matplotlib.figure.Figure(figsize=(2.3 * len(names), 1.8), layout="constrained")
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
         points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
