@@ -388,7 +388,7 @@ def evaluate(demo: Demo) -> None:
         _all_done(degrade_folder(testset / "original", testset / "lr", preset="hggt", scale=4, seed=demo.settings.seed))
         for name in SR_RUNS:
             model = load_model(str(demo.output / "runs" / f"rrdb-{name}"))
-            _all_done(upscale_files([testset / "lr"], results / name, model=model, outscale=None))
+            _all_done(upscale_files([testset / "lr"], results / name, model=model, overwrite=True))
         for path in find_images(testset / "lr"):
             enlarged = matlab_resize(to_float(read_image(path)), size, size)
             write_image(results / "bicubic" / path.name, to_uint8(enlarged))
@@ -436,7 +436,7 @@ def upscale(demo: Demo) -> None:
     target, run = demo.output / "upscaled", demo.output / "runs" / "rrdb-posneg"
 
     def work() -> dict[str, Any]:
-        _all_done(upscale_files([photo], target, model=load_model(str(run)), outscale=None))
+        _all_done(upscale_files([photo], target, model=load_model(str(run)), overwrite=True))
         return {"input": str(photo), "output": str(target / photo.name)}
 
     demo.stage("upscale", "Upscale a photo x4", [f"goldeye upscale {photo} -o {target} -n {run}"], work)

@@ -13,8 +13,10 @@ def residual_variation_map(candidate: Tensor, original: Tensor, *, window: int =
     candidate, original: (B, 3, H, W) in [0, 1] -> (B, 1, H, W). Unbiased variance, reflect padding (official code).
     """
     residual = (candidate - original).abs().sum(dim=1, keepdim=True)  # (B, 1, H, W)
-    # E[x^2] - E[x]^2 cancels in float32 where the residual is smooth; there the power would blow the error up.
-    padded = F.pad(residual.double(), [window // 2] * 4, mode="reflect")
+    # E[x^2] - E[x]^2 cancels in float32 where the residual is smooth, and the power would blow the error up there.
+    # (MPS has no float64.)
+    exact = residual.float() if residual.device.type == "mps" else residual.double()
+    padded = F.pad(exact, [window // 2] * 4, mode="reflect")
     mean = F.avg_pool2d(padded, window, stride=1)
     mean_of_squares = F.avg_pool2d(padded.square(), window, stride=1)
     count = window * window

@@ -104,8 +104,15 @@ def _loader(dataset: Dataset[Sample], config: TrainConfig, start: int) -> DataLo
         batch_size=config.data.batch,
         sampler=numbers,
         num_workers=config.data.workers,
-        persistent_workers=False,
+        worker_init_fn=_one_thread,
     )
+
+
+def _one_thread(worker: int) -> None:
+    """OpenCV in a worker keeps to one thread, as torch does there: the workers are the parallelism."""
+    import cv2
+
+    cv2.setNumThreads(1)
 
 
 def _prepare(config: TrainConfig, run: Path, fresh: bool) -> None:
