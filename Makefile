@@ -16,7 +16,7 @@ help:
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     speed measurements"
 
-# A venv made by another Python, or before a change of the dependencies, is stale.
+# A venv made before a change of the dependencies is stale; `make clean` removes it for any other reason.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'

@@ -1,4 +1,4 @@
-"""Fixtures for every test: where the golden data lies, and a calm number of threads."""
+"""Fixtures for every test: where the golden data lies, and which browser there is."""
 
 from __future__ import annotations
 

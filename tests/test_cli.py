@@ -13,7 +13,8 @@ import pytest
 from goldeye.cli import run
 from goldeye.images import image_size, write_image
 
-COMMANDS = {"annotate", "degrade", "demo", "enhance", "evaluate", "labels", "recipes", "select", "train", "upscale"}
+COMMANDS = {"annotate", "degrade", "demo", "enhance", "evaluate", "labels", "noise-bank", "pairs", "recipes", "select"}
+COMMANDS |= {"train", "upscale"}
 
 
 def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -72,7 +73,7 @@ def test_importing_the_command_line_is_light():
 
 
 def test_commands_that_run_networks_do_not_spin_and_respect_the_users_environment():
-    code = "import os; from goldeye.runtime import prepare_process; prepare_process(); print(os.environ['OMP_WAIT_POLICY'])"
+    code = "import os; from goldeye.runtime import prepare_process as p; p(); print(os.environ['OMP_WAIT_POLICY'])"
     for environment, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
         assert done.stdout.strip() == expected
@@ -135,6 +136,19 @@ def test_one_bad_picture_is_named_and_the_rest_goes_on(capsys, photos, model, tm
         (["degrade", "nowhere", "-o", "OUT", "--preset", "hggt"], "nowhere"),
         (["degrade", "EMPTY", "-o", "OUT", "--preset", "hggt"], "EMPTY"),
         (["degrade", "PHOTOS", "-o", "OUT", "--preset", "hgt"], "Did you mean 'hggt'"),
+        (["noise-bank", "nowhere", "-o", "OUT"], "nowhere"),
+        (["noise-bank", "EMPTY", "-o", "OUT"], "EMPTY"),
+        (["noise-bank", "PHOTOS", "-o", "PHOTOS"], "must not be the folder of the pictures"),
+        (["noise-bank", "PHOTOS", "-o", "OUT", "--patch", "64"], "no window of 64 x 64 pixels"),
+        (["noise-bank", "PHOTOS", "-o", "OUT", "--patch", "7"], "8 to 2048 pixels"),
+        (["noise-bank", "PHOTOS", "-o", "OUT", "--rule", "catti"], "Did you mean 'cati'"),
+        (["noise-bank", "PHOTOS", "-o", "OUT", "--share", "0"], "share must be above 0"),
+        (["noise-bank", "PHOTOS", "-o", "OUT", "--min-mean", "50"], "has no min mean"),
+        (["noise-bank", "PHOTOS", "-o", "OUT", "--auxiliary", "PHOTOS"], "share pictures"),
+        (["pairs", "nowhere", "-o", "OUT"], "nowhere"),
+        (["pairs", "PHOTOS", "-o", "PHOTOS"], "holds the input"),
+        (["pairs", "PHOTOS", "-o", "OUT", "--clean", "0"], "clean"),
+        (["pairs", "PHOTOS", "-o", "OUT", "--noise-bank", "EMPTY"], "no noise bank"),
         (["upscale", "PHOTOS", "-o", "OUT", "-n", "nowhere.pth"], "nowhere.pth"),
         (["upscale", "PHOTOS", "-o", "OUT", "-n", "PHOTOS/einer.png"], "einer.png"),
         (["upscale", "PHOTOS", "-o", "OUT", "-n", "rrdb"], "no weights of its own"),

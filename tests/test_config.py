@@ -55,6 +55,11 @@ def test_paper_settings_of_the_hggt_recipes():
         ("hggt/rrdb-posneg", ["data.target=original"], "positive+negative"),
         ("hggt/rrdb-posneg", ["data.crop=250"], "multiple of the scale 4"),
         ("hggt/rrdb-pretrain", ["data.target=positive"], "needs labels"),
+        ("hggt/rrdb-pretrain", ["data.split=train"], "has no splits"),
+        ("hggt/rrdb-posneg", ["losses.negative.window=4"], "odd side"),
+        ("hggt/rrdb-pretrain", ["optimizer.betas=[1, 2]"], "optimizer.betas.0"),
+        ("hggt/rrdb-pretrain", ["optimizer.lr=.inf"], "optimizer.lr"),
+        ("hggt/rrdb-pretrain", ["seed=99999999999999999999"], "seed"),
         ("hggt/rrdb-pretrain", ["losses.adversarial.kind=vanilla"], "has no losses.adversarial"),
     ],
 )
@@ -69,6 +74,7 @@ def test_set_understands_numbers_as_people_write_them():
     config = load_recipe("tiny/rrdb-pretrain", ["optimizer.lr=1e-5", "optimizer.milestones=[5, 9]", "data.path=1e3"])
     assert config.optimizer.lr == 1e-5
     assert config.optimizer.milestones == (5, 9)
+    assert str(load_recipe("tiny/rrdb-pretrain", ["data.path=2024-05-01"]).data.path) == "2024-05-01"
 
 
 def test_own_recipe_extends_a_shipped_one(tmp_path):

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from goldeye import __version__, batch
-from goldeye.errors import GoldeyeError, Interrupted, InvalidInput, RunStopped
+from goldeye.errors import GoldeyeError, Interrupted, InvalidInput
 from goldeye.runtime import prepare_process
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def root(
 def degrade(
     source: Annotated[Path, typer.Argument(help="A picture or a folder of pictures.")],
     output: Output,
-    preset: Annotated[str, typer.Option(help="bicubic, hggt, hggt-enhance-noise or hggt-enhance-blur.")],
+    preset: Annotated[str, typer.Option(help="A preset of docs/degradation.md, such as hggt, or a YAML pipeline.")],
     scale: Annotated[int, typer.Option(min=1, help="How much smaller the LR is.")] = 4,
     seed: Seed = 0,
     json_: Json = False,
@@ -117,14 +118,18 @@ def upscale(
     """Upscale pictures and folders."""
     prepare_process()
     from goldeye.devices import choose_device
-    from goldeye.networks.weights import load_model
+    from goldeye.networks.weights import load_model, require_picture_network
     from goldeye.upscale import upscale_files
 
+    if "/" in suffix or "\\" in suffix:
+        raise InvalidInput(f"A suffix is part of a name and cannot hold '/': '{suffix}'.")
     where = choose_device(device)
+    loaded = load_model(model, device=str(where))
+    require_picture_network(loaded, str(where))
     result = upscale_files(
         inputs,
         output,
-        model=load_model(model, device=str(where)),
+        model=loaded,
         outscale=outscale,
         tile=tile,
         suffix=suffix,
@@ -134,6 +139,64 @@ def upscale(
     _finish("upscale", result, json_)
 
 
+# --- data constructions of the papers ---------------------------------------------------------------------------------
+
+
+@app.command("noise-bank")
+def noise_bank(
+    source: Annotated[Path, typer.Argument(help="The target set: a folder of noisy photos.")],
+    output: Output,
+    auxiliary: Annotated[Path | None, typer.Option(help="Another set to take similar noise from (NGDC).")] = None,
+    patch: Annotated[int, typer.Option(help="Side of a window in pixels.")] = 256,
+    stride: Annotated[int | None, typer.Option(min=1, help="Between windows (default: the side).")] = None,
+    rule: Annotated[str, typer.Option(help="cati, or the fixed threshold of impressionism.")] = "cati",
+    share: Annotated[float | None, typer.Option(help="cati: share of flattest windows (default 0.02).")] = None,
+    max_variance: Annotated[float | None, typer.Option(help="impressionism: variance below it (default 20).")] = None,
+    min_mean: Annotated[float | None, typer.Option(help="impressionism: mean above it (default 0).")] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cut noise patches out of the flat parts of photos (EDL)."""
+    from goldeye.curate.noise import collect_noise
+
+    result, record = collect_noise(
+        source,
+        output,
+        auxiliary=auxiliary,
+        rule=rule,
+        patch=patch,
+        stride=stride,
+        share=share,
+        max_variance=max_variance,
+        min_mean=min_mean,
+    )
+    for item in result.failed:
+        typer.echo(f"failed: {item['input']}: {item['error']}", err=True)
+    items = {"done": result.done, "skipped": result.skipped, "failed": result.failed}
+    document = {"bank": str(output), **record.model_dump(mode="json"), **items}
+    _print("noise-bank", document, json_, lambda: f"{output}: {record.text}; {len(result.failed)} failed")
+    if result.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def pairs(
+    source: Annotated[Path, typer.Argument(help="A picture or a folder of pictures.")],
+    output: Output,
+    clean: Annotated[int, typer.Option(min=1, help="How much smaller HR is than the source.")] = 2,
+    scale: Annotated[int, typer.Option(min=1, help="How much smaller LR is than HR.")] = 4,
+    noise_bank: Annotated[
+        Path | None, typer.Option(help="Only the pictures that gave noise to this bank as its auxiliary set (NGDC).")
+    ] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make HR and LR pictures of noisy photos: bicubic down twice (EDL)."""
+    from goldeye.curate.pairs import make_pairs
+
+    _finish("pairs", make_pairs(source, output, clean=clean, scale=scale, noise_bank=noise_bank), json_)
+
+
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +204,7 @@ def upscale(
 def train(
     recipe: Annotated[str, typer.Argument(help="The name of a shipped recipe, or a YAML file.")],
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, such as data.path=photos.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of a dataset with splits (default: train).")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The run folder (default: runs/RECIPE).")
     ] = None,
@@ -154,11 +218,13 @@ def train(
     """Train an enhancer or an SR model; continues the run it finds in the output folder."""
     from goldeye.config import load_recipe
 
-    config = load_recipe(recipe, [*(settings or []), *([f"seed={seed}"] if seed is not None else [])])
+    options = {"data.split": split, "seed": seed}
+    given = [f"{key}={value}" for key, value in options.items() if value is not None]
+    config = load_recipe(recipe, [*(settings or []), *given])
     if dry_run:
         from goldeye.train.plan import dry_run as check
 
-        plan = check(config)
+        plan = check(config, device)
         _print("train", plan, json_, lambda: _plan_text(plan))
         raise typer.Exit(0 if plan["ok"] else 2)
     prepare_process()
@@ -203,11 +269,12 @@ def recipes_show(
 
 
 @recipes_app.command("schema")
-def recipes_schema() -> None:
+def recipes_schema(json_: Json = False) -> None:
     """The JSON schema of a recipe, for editors."""
     from goldeye.config import TrainConfig
 
-    typer.echo(json.dumps(TrainConfig.model_json_schema(), indent=1))
+    schema = TrainConfig.model_json_schema()
+    _print("recipes", {"recipe": schema}, json_, lambda: json.dumps(schema, indent=1))
 
 
 # --- curation and labels ----------------------------------------------------------------------------------------------
@@ -220,6 +287,7 @@ def enhance(
     enhancer: Annotated[list[str] | None, typer.Option(help="NAME=MODEL, or a run folder or weights file.")] = None,
     folder: Annotated[list[str] | None, typer.Option(help="NAME=DIR with results made elsewhere.")] = None,
     tile: Annotated[int, typer.Option("-t", "--tile", min=0, help="Side of a tile in pixels; 0 is automatic.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make all candidates again.")] = False,
     device: Device = "auto",
     json_: Json = False,
     quiet: Quiet = False,
@@ -234,7 +302,13 @@ def enhance(
     if len(enhancers) + len(folders) < len(enhancer or []) + len(folder or []):
         raise InvalidInput("Two candidates have the same name; use NAME=… with different names.")
     result = enhance_photos(
-        photos, output, enhancers=enhancers, folders=folders, tile=tile, device=str(choose_device(device))
+        photos,
+        output,
+        enhancers=enhancers,
+        folders=folders,
+        tile=tile,
+        device=str(choose_device(device)),
+        overwrite=overwrite,
     )
     _finish("enhance", result, json_)
 
@@ -251,9 +325,7 @@ def select(
     output: Output,
     patch_size: Annotated[int, typer.Option(min=16)] = 512,
     min_std: Annotated[float, typer.Option(min=0, help="Texture: least std of grey, of 255.")] = 30.0,
-    min_high_frequency: Annotated[
-        float | None, typer.Option(min=0, help="Detail: least std of the Laplacian pyramid.")
-    ] = None,
+    min_high_frequency: Annotated[float, typer.Option(min=0, help="Detail: least std of the Laplacian pyramid.")] = 6.0,
     min_difference: Annotated[float, typer.Option(min=0, help="Least mean |enhanced - original|, of 255.")] = 2.0,
     max_overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of a patch's area.")] = 0.5,
     per_photo: Annotated[int | None, typer.Option(min=1, help="At most so many patches a photo.")] = None,
@@ -266,23 +338,22 @@ def select(
     """Cut patch groups worth labelling, in the official HGGT layout, split by photo."""
     from goldeye.curate.select import SelectSettings, select_patches
 
-    given: dict[str, Any] = {
-        "patch_size": patch_size,
-        "min_std": min_std,
-        "min_difference": min_difference,
-        "max_overlap": max_overlap,
-        "per_photo": per_photo,
-        "test": tuple(test or ()),
-        "test_fraction": test_fraction,
-        "seed": seed,
-    }
-    if min_high_frequency is not None:
-        given["min_high_frequency"] = min_high_frequency
-    summary = select_patches(candidates, output, SelectSettings(**given))
+    settings = SelectSettings(
+        patch_size=patch_size,
+        min_std=min_std,
+        min_high_frequency=min_high_frequency,
+        min_difference=min_difference,
+        max_overlap=max_overlap,
+        per_photo=per_photo,
+        test=tuple(test or ()),
+        test_fraction=test_fraction,
+        seed=seed,
+    )
+    summary = select_patches(candidates, output, settings)
     _print("select", summary, json_, lambda: "\n".join(f"{key}: {value}" for key, value in summary.items()))
 
 
-@annotate_app.command("serve", hidden=True)
+@annotate_app.command("serve")
 def annotate_serve(
     dataset: Annotated[Path, typer.Argument(help="A dataset that `goldeye select` wrote.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -291,7 +362,7 @@ def annotate_serve(
     votes: Annotated[int, typer.Option(min=1, help="Votes per group.")] = 3,
     json_: Json = False,
 ) -> None:
-    """Serve the annotation web application until Ctrl-C."""
+    """Serve the web application until Ctrl-C; the word `serve` may be left out."""
     from goldeye.annotate.run import serve_dataset
 
     def ready(found: dict[str, Any]) -> None:
@@ -346,13 +417,14 @@ def evaluate(
     dataset: Annotated[
         Path | None, typer.Option(help="A labelled dataset: the ground truths are its positives.")
     ] = None,
-    against: Annotated[str, typer.Option(help="With a dataset: positives or original.")] = "positives",
+    against: Annotated[str | None, typer.Option(help="With a dataset: positives (default) or original.")] = None,
     split: Annotated[str | None, typer.Option(help="train or test.")] = None,
     metrics: Annotated[str, typer.Option(help="Comma-separated: psnr, ssim, psnr_y, ssim_y.")] = "psnr,ssim",
     scale: Annotated[int, typer.Option(min=1, help="The default border crop.")] = 4,
     crop_border: Annotated[int | None, typer.Option(min=0, help="Pixels left out at each border.")] = None,
     suffix: Annotated[str, typer.Option(help="Suffix of the results' names.")] = "",
     json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Metrics per picture and their mean with a 95 % interval."""
     from goldeye.evaluate.run import evaluate_folder, evaluation_text
@@ -369,6 +441,8 @@ def evaluate(
         suffix=suffix,
     )
     _print("evaluate", result, json_, lambda: evaluation_text(result))
+    if any(entry.get("failed") for entry in result["excluded"]):
+        raise typer.Exit(1)
 
 
 # --- the whole loop ---------------------------------------------------------------------------------------------------
@@ -378,15 +452,22 @@ def evaluate(
 def demo(
     output: Output = Path("demo"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of continuing.")] = False,
+    seed: Seed = 0,
     device: Device = "cpu",
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """The whole loop on bundled photos with scripted annotators; ends in report.html."""
     prepare_process()
-    from goldeye.demo import run_demo
+    from goldeye.demo import DemoSettings, run_demo
 
-    report = run_demo(output, fresh=fresh, device=device, say=lambda line: typer.echo(line, err=json_))
+    report = run_demo(
+        output,
+        settings=DemoSettings(seed=seed),
+        fresh=fresh,
+        device=device,
+        say=lambda line: typer.echo(line, err=json_),
+    )
     _print("demo", {"report": str(report)}, json_, lambda: f"Report: {report}")
 
 
@@ -396,7 +477,7 @@ def demo(
 def _print(command: str, document: dict[str, Any], as_json: bool, text: Any) -> None:
     """One JSON document, or the text for people."""
     if as_json:
-        typer.echo(json.dumps({"schema": f"goldeye.{command}/1"} | document, ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps({"schema": f"goldeye.{command}/1"} | document, allow_nan=False))
     else:
         typer.echo(text())
 
@@ -412,7 +493,7 @@ def _finish(command: str, result: BatchResult, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _fail(error: GoldeyeError, argv: list[str], code: int) -> int:
+def _fail(error: GoldeyeError | Interrupted, argv: list[str], code: int) -> int:
     words = [word for word in argv if not word.startswith("-")]
     if "--json" in argv:
         document = {"code": error.code, "message": error.message, "hint": error.hint}
@@ -423,38 +504,40 @@ def _fail(error: GoldeyeError, argv: list[str], code: int) -> int:
 
 
 @contextmanager
-def _sigterm_stops() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C does, so that nothing half-written stays."""
+def _signals_stop() -> Iterator[None]:
+    """Ctrl-C and SIGTERM unwind as Interrupted, so that nothing half-written stays."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("Terminated; what was finished is kept.", number)
+        raise Interrupted("Stopped; what was finished is kept.", number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(argv: list[str]) -> int:
     """Run the command line and return its exit status."""
+    debug = "--debug" in argv
+    argv = [word for word in argv if word != "--debug"]
     command = typer.main.get_command(app)
     try:
-        with _sigterm_stops():
+        with _signals_stop():
             code = command.main(args=argv, prog_name="goldeye", standalone_mode=False)
             return code if isinstance(code, int) else 0
+    except Interrupted as error:
+        return _fail(error, argv, 128 + error.signal)
     except GoldeyeError as error:
-        if "--debug" in argv:
+        if debug:
             logging.exception("goldeye %s", " ".join(argv))
-        codes = {Interrupted: 128 + getattr(error, "signal", 0), RunStopped: 1, InvalidInput: 2}
-        return _fail(error, argv, next((code for kind, code in codes.items() if isinstance(error, kind)), 1))
+        return _fail(error, argv, 2 if isinstance(error, InvalidInput) else 1)
     except UsageError as error:
-        if not argv or argv[-1] in ("recipes", "annotate", "labels"):
+        if argv in ([], ["recipes"], ["annotate"], ["labels"]):
             typer.echo(error.format_message())  # a group without a subcommand shows its help
             return 0
         return _fail(InvalidInput(error.format_message(), hint="`--help` lists what the command takes."), argv, 2)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail(Interrupted("Interrupted; what was finished is kept.", signal.SIGINT), argv, 130)
     except ModuleNotFoundError as error:
         from goldeye.extras import missing_extra
 
@@ -463,8 +546,21 @@ def run(argv: list[str]) -> int:
         # The reader (such as `head`) has gone; the rest of the output has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, UnicodeDecodeError) as error:
+        if debug:
+            logging.exception("goldeye %s", " ".join(argv))
+        return _fail(_file_problem(error), argv, 2)
+
+
+def _file_problem(error: OSError | UnicodeDecodeError) -> InvalidInput:
+    """What the system says of a file that cannot be used, as one sentence."""
+    if isinstance(error, UnicodeDecodeError):
+        return InvalidInput(f"A file that should be UTF-8 text is not ({error.reason} at byte {error.start}).")
+    where = f"'{error.filename}': " if error.filename else ""
+    return InvalidInput(f"{where}{error.strerror or error}.")
 
 
 def main() -> None:
     """Entry point of the console script."""
+    warnings.formatwarning = lambda message, *_: f"goldeye: warning: {message}\n"
     sys.exit(run(sys.argv[1:]))

@@ -6,10 +6,10 @@ import copy
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from goldeye.errors import InvalidInput, unknown_name
 
@@ -17,9 +17,9 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """Frozen, and an unknown key is an error."""
+    """Frozen; an unknown key is an error, and so are NaN and infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class NetworkConfig(Strict):
@@ -33,10 +33,13 @@ class NetworkConfig(Strict):
 class DataConfig(Strict):
     """What the samples are made of. A sample depends on (seed, sample number) alone."""
 
-    path: Path | None = Field(None, description="a folder of photos, or a dataset of patch groups")
+    # YAML takes folders named 2024 or 2024-05-01 for a number and a date.
+    path: Annotated[Path | None, BeforeValidator(lambda value: value if value is None else str(value))] = Field(
+        None, description="a folder of photos, or a dataset of patch groups"
+    )
     source: Literal["photos", "dataset"] = "photos"
     target: Literal["original", "positive", "positive+negative"] = "original"
-    split: str | None = Field(None, description="train or test, for a dataset with splits")
+    split: str | None = Field(None, description="of a dataset with splits; train unless given")
     degradation: str = "hggt"
     crop: int = Field(256, ge=16, description="side of the GT crop in pixels")
     batch: int = Field(12, ge=1)
@@ -47,6 +50,8 @@ class DataConfig(Strict):
     def _target_needs_labels(self) -> Self:
         if self.source == "photos" and self.target != "original":
             raise ValueError(f"target '{self.target}' needs labels: set data.source to 'dataset'")
+        if self.source == "photos" and self.split is not None:
+            raise ValueError("a folder of photos has no splits: data.split is for datasets")
         return self
 
 
@@ -73,6 +78,13 @@ class NegativeConfig(Strict):
     power: float = Field(0.75, gt=0)
     vote_weighting: bool = Field(True, description="scale each map by the share of people who gave the label")
 
+    @field_validator("window")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError(f"the window needs a middle pixel: an odd side, not {value}")
+        return value
+
 
 class LossConfig(Strict):
     """The generator's terms; an absent term is not computed."""
@@ -87,7 +99,7 @@ class OptimizerConfig(Strict):
     """Adam, with the rate multiplied by `gamma` at each milestone (in steps)."""
 
     lr: float = Field(1e-4, gt=0)
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
     milestones: tuple[int, ...] = ()
     gamma: float = 0.5
 
@@ -100,7 +112,7 @@ class TrainConfig(Strict):
     method: Literal["pixel", "gan", "hggt"]
     scale: int = Field(4, ge=1)
     steps: int = Field(ge=1)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     generator: NetworkConfig
     discriminator: NetworkConfig | None = None
     data: DataConfig

@@ -29,13 +29,18 @@ class ImageError(InvalidInput):
     code = "image"
 
 
-class Interrupted(GoldeyeError):
-    """A signal ended the work after its state was saved (exit status 128 + signal)."""
+class Interrupted(BaseException):
+    """A signal ended the work after its state was saved (exit status 128 + signal).
+
+    Like KeyboardInterrupt it is no Exception, so that work that goes on after a failed item does not swallow it.
+    """
 
     code = "interrupted"
+    hint = None
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
+        self.message = message
         self.signal = signal
 
 

@@ -383,7 +383,7 @@ import sys
 from pathlib import Path
 from goldeye.annotate.app import create_app
 from goldeye.annotate.assign import GroupPictures
-from goldeye.annotate.server import default_database, serve
+from goldeye.annotate.server import serve
 from goldeye.annotate.store import Store
 folder = Path(sys.argv[1])
 keys = ["01", "02", "03", "04"]
@@ -392,7 +392,7 @@ groups = [
                   {key: folder / f"secret_name_{key}_{n}.png" for key in keys})
     for n in range(3)
 ]
-serve(create_app(groups, Store(default_database(folder))), "127.0.0.1", 0, lambda base: print(base, flush=True))
+serve(create_app(groups, Store(folder / 'annotations.sqlite')), "127.0.0.1", 0, lambda base: print(base, flush=True))
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from goldeye.annotate.assign import Assigner, GroupPictures
-from goldeye.annotate.server import default_database, person_link
+from goldeye.annotate.server import person_link
 from goldeye.annotate.store import CountedVote, Store
 from goldeye.errors import InvalidInput
 
@@ -158,4 +158,3 @@ def test_counted_votes_are_the_last_answers_of_complete_groups(path: Path) -> No
 
 def test_links_and_default_path(tmp_path: Path) -> None:
     assert person_link("http://127.0.0.1:8000/", "a-b_c") == "http://127.0.0.1:8000/#token=a-b_c"
-    assert Path(default_database(tmp_path)) == tmp_path / "annotations.sqlite"

@@ -26,6 +26,9 @@ def picture() -> Any:
 def operations() -> dict[str, list[float]]:
     source = picture()
     kernel = kernels.anisotropic_gaussian(9, 0.6, 1.1, 0.7)
+    wide = kernels.sinc(21, 1.9)
+    moved = kernels.shifted(kernels.fspecial_gaussian(15, 1.8), 4)
+    covariance = [[0.002, 0.001, 0.0], [0.001, 0.003, 0.0005], [0.0, 0.0005, 0.001]]
     results = {
         "isotropic": kernels.isotropic_gaussian(7, 0.8),
         "anisotropic": kernel,
@@ -38,6 +41,17 @@ def operations() -> dict[str, list[float]]:
         "bicubic": ops.resize_by(source, 1.13, "bicubic"),
         "gaussian noise": ops.gaussian_noise(source, 9, False, np.random.Generator(np.random.SFC64(1))),
         "poisson noise": ops.poisson_noise(source, 0.7, False, np.random.Generator(np.random.SFC64(2))),
+        "covariance": kernels.covariance_gaussian(15, 0.7, 6.0, 2.5),
+        "fspecial": kernels.fspecial_gaussian(15, 1.8),
+        "shifted": moved,
+        "wide blur": ops.blur(source, wide),
+        "shifted downsample": ops.shifted_downsample(source, moved, 4),
+        "sharpen": ops.sharpen(source),
+        "nearest": ops.resize_by(source, 0.87, "nearest"),
+        "lanczos": ops.resize_to(source, 12, 15, "lanczos"),
+        "opencv area": ops.resize_to(source, 31, 37, "opencv_area"),
+        "covariance noise": ops.covariance_noise(source, covariance, np.random.Generator(np.random.SFC64(4))),
+        "poisson gaussian noise": ops.poisson_gaussian_noise(source, 80, 3, np.random.Generator(np.random.SFC64(5))),
         "grey poisson noise": ops.poisson_noise(source, 0.7, True, np.random.Generator(np.random.SFC64(3))),
     }
     return {

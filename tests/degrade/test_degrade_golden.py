@@ -42,6 +42,49 @@ def test_kernels(golden: Path) -> None:
             np.testing.assert_allclose(make_kernel(config), data[name], rtol=0, atol=2e-6, err_msg=name)
 
 
+def make_kair_kernel(config: dict[str, Any], base: dict[str, kernels.Kernel]) -> kernels.Kernel | None:
+    if config["func"] == "anisotropic_Gaussian":
+        return kernels.covariance_gaussian(config["ksize"], config["theta"], config["l1"], config["l2"])
+    if config["func"].startswith("fspecial"):
+        return kernels.fspecial_gaussian(config["hsize"], config["sigma"])
+    if config["func"] in ("shift_pixel(k,4)/sum", "shift_pixel(k,2)/sum"):
+        return kernels.shifted(base[config["base"]], 4 if "4" in config["func"] else 2)
+    return None  # kernels that BSRGAN's pipeline does not use
+
+
+def test_kair_kernels(golden: Path) -> None:
+    entries = json.loads((golden / "index.json").read_text())["files"]
+    configs = next(entry["config"] for entry in entries if entry["file"] == "degradation/kair_kernels.npz")
+    with np.load(golden / "degradation" / "kair_kernels.npz") as data:
+        compared = 0
+        for name, config in configs.items():
+            kernel = make_kair_kernel(config, data)
+            if kernel is not None:
+                np.testing.assert_allclose(kernel, data[name], rtol=0, atol=2e-6, err_msg=name)
+                compared += 1
+    assert compared == 11
+
+
+def test_shifted_downsample(golden: Path) -> None:
+    with np.load(golden / "degradation" / "kair_downsample.npz") as data:
+        kernel = kernels.shifted(data["kernel"], 4)
+        np.testing.assert_allclose(kernel, data["kernel_shifted"], rtol=0, atol=2e-6)
+        small = ops.shifted_downsample(data["image"], kernel, 4)
+        np.testing.assert_allclose(small, data["down_shifted_x4"], rtol=0, atol=5e-6)
+
+
+def test_sharpen(golden: Path) -> None:
+    with np.load(golden / "degradation" / "usm.npz") as data:
+        source = hwc(data["input"])
+        for result, expected in (
+            (ops.sharpen(source), hwc(data["output"])),
+            (ops.sharpen(source, weight=1, threshold=5), hwc(data["output_w1_t5"])),
+        ):
+            assert np.abs(result - expected).max() < 2e-3
+            assert np.abs(result - expected).mean() < 1e-5
+            assert np.abs(expected - source).mean() > 1e-3
+
+
 @pytest.mark.parametrize("sample", [0, 1])
 def test_blur(golden: Path, sample: int) -> None:
     with np.load(golden / "degradation" / "filter2d.npz") as data:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldeye.degrade import PRESETS, Pipeline, degrade_picture, get_pipeline, kernels, ops
-from goldeye.degrade.pipelines import Jpeg, Resize, ResizeToOutput
+from goldeye.degrade.steps import Jpeg, Resize, ResizeToOutput
 from goldeye.errors import InvalidInput
 from goldeye.images import FloatPicture, matlab_resize_scale, rgb_to_lab
 
@@ -36,6 +36,10 @@ def gt(height: int = 64, width: int = 64, seed: int = 0) -> FloatPicture:
 def test_any_sample(name: str, number: int, height: int, width: int, scale: int) -> None:
     """Shape, range, 8-bit values; and the parameters replay the identical picture after a journey through JSON."""
     source, pipeline = gt(height, width), PRESETS[name]
+    if pipeline.scales is not None and scale not in pipeline.scales:
+        with pytest.raises(InvalidInput, match="is defined for scale 2 or 4"):
+            degrade_picture(source, pipeline, np.random.default_rng(number), scale)
+        return
     lr, parameters = degrade_picture(source, pipeline, np.random.default_rng([3, number]), scale)
     expected = (height, width) if pipeline.keeps_size else (height // scale, width // scale)
     assert lr.shape == (*expected, 3)
@@ -63,7 +67,10 @@ def test_a_sample_depends_on_its_number_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_colours_stay(name: str) -> None:
-    """Mean colour over many samples of one picture: no shift of 1 ΔE (a swapped channel or a gain would show)."""
+    """Mean colour over many samples of one picture: no shift of 1 ΔE (a swapped channel or a gain would show).
+
+    The strongest noise is clipped at black and white and so brings a shift of its own, of about 1 ΔE.
+    """
     source = gt(seed=2) * np.array([1.0, 0.7, 0.4], np.float32)
     lab = np.mean(
         [
@@ -72,7 +79,8 @@ def test_colours_stay(name: str) -> None:
         ],
         axis=0,
     )
-    assert np.linalg.norm(lab - rgb_to_lab(source).mean((0, 1))) < 1
+    limit = 1.5 if name in ("real-esrgan", "bsrgan") else 1.0
+    assert np.linalg.norm(lab - rgb_to_lab(source).mean((0, 1))) < limit
 
 
 def test_bicubic_is_matlabs() -> None:
@@ -170,7 +178,7 @@ def check_uniform(values: list[float], low: float, high: float) -> None:
     assert abs(np.mean(values) - (low + high) / 2) < 4.5 * width / math.sqrt(12 * len(values))
 
 
-@pytest.mark.parametrize("name", STOCHASTIC)
+@pytest.mark.parametrize("name", list(TABLE))
 def test_presets_draw_the_papers_distributions(name: str) -> None:
     table = TABLE[name]
     drawn = [PRESETS[name].draw(np.random.default_rng([11, n])) for n in range(DRAWS)]
@@ -278,7 +286,7 @@ def test_a_pipeline_from_a_file(tmp_path: Path) -> None:
         (("isotropic: 1", "isotropic: 0.9"), "add up to 1"),
         (("quality: [90, 90]", "quality: [90, 101]"), "quality"),
         (("quality: [90, 90]", "qualty: [90, 90]"), "qual"),
-        (("modes: [bicubic]", "modes: [lanczos]"), "modes"),
+        (("modes: [bicubic]", "modes: [lanczos7]"), "modes"),
         (("range: [0.9, 1.1]", "range: [1.1, 1.2]"), "range"),
         (("  - {step: resize_to_output}", ""), "exactly one step"),
         (("step: jpeg", "step: jpg"), "jpg"),

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from goldeye.errors import InvalidInput
-from goldeye.images import image_size, matlab_resize, read_image, to_float, to_uint8, write_image
+from goldeye.images import image_size, matlab_resize, open_picture, read_image, to_float, to_uint8, write_image
 from goldeye.networks import build_network
 from goldeye.networks.weights import LoadedModel, load_model, save_weights
 from goldeye.upscale import upscale_files
@@ -116,6 +118,78 @@ def test_an_enhancer_from_a_file_keeps_the_size(photos: Path, tmp_path: Path) ->
     before, after = read_image(photos / "a.png"), read_image(tmp_path / "out" / "a.png")
     assert after.shape == before.shape
     assert not np.array_equal(before, after)
+
+
+class Uneven(nn.Module):
+    """A network that colours grey a little, as trained ones do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (
+            torch.cat([x[:, :1] * 0.98, x[:, 1:2], x[:, 2:] * 0.9], 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        )
+
+
+@pytest.mark.parametrize("ext", ["png", "tif", "jpg", "webp", "bmp"])
+def test_grey_stays_grey(tmp_path: Path, ext: str) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (10, 14), np.uint8)
+    Image.fromarray(values).save(tmp_path / "g.png")
+    uneven = LoadedModel(Uneven(), "uneven", {}, 2, {}, Path("none"))
+    upscale_files([tmp_path / "g.png"], tmp_path / "out", model=uneven, ext=ext)
+    loaded = open_picture(tmp_path / "out" / f"g.{ext}")
+    if ext == "webp":  # which knows no grey: the colour is gone all the same
+        assert np.abs(np.diff(loaded.pixels.astype(int), axis=2)).max() <= 2
+    else:
+        assert loaded.grey
+    assert loaded.pixels.shape == (20, 28, 3)
+    expected = Image.fromarray(np.rint(values[..., None] * [0.98, 1, 0.9]).astype(np.uint8)).convert("L")
+    if ext in ("png", "tif", "bmp"):
+        assert np.array_equal(loaded.pixels[::2, ::2, 0], np.asarray(expected))
+
+
+@pytest.mark.parametrize("ext", ["png", "tif", "jpg", "webp", "bmp"])
+def test_colours_exif_and_orientation_are_kept(tmp_path: Path, model: LoadedModel, ext: str) -> None:
+    y, x = np.mgrid[:10, :14]
+    pixels = np.stack([x * 17, y * 25, 100 + x * 5], axis=-1).astype(np.uint8)
+    profile = bytes(pyvips.Image.profile_load("p3"))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Maker"
+    Image.fromarray(pixels).save(tmp_path / "p.png", icc_profile=profile, exif=exif)
+    upscale_files([tmp_path / "p.png"], tmp_path / "out", model=model, ext=ext)
+    result = tmp_path / "out" / f"p.{ext}"
+    expected = read_image(tmp_path / "p.png").repeat(2, 0).repeat(2, 1).astype(int)
+    assert image_size(result) == (28, 20)
+    assert np.abs(read_image(result) - expected).mean() < (6 if ext in ("jpg", "webp") else 0.5)
+    loaded = open_picture(result)
+    if ext == "bmp":
+        assert (loaded.icc, loaded.exif) == (None, None)
+    else:
+        assert loaded.icc == profile
+        with Image.open(result) as image:
+            assert image.getexif()[0x010F] == "Maker"
+            assert image.getexif().get(0x0112, 1) == 1
+    if ext == "png":
+        turned = np.rot90(pixels, -1).repeat(2, 0).repeat(2, 1)
+        assert np.array_equal(loaded.pixels, turned)
+
+
+def test_alpha_is_dropped(tmp_path: Path, model: LoadedModel) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (10, 14, 4), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    upscale_files([tmp_path / "a.png"], tmp_path / "out", model=model)
+    loaded = open_picture(tmp_path / "out" / "a.png")
+    assert loaded.alpha is None
+    assert np.array_equal(loaded.pixels[::2, ::2], pixels[..., :3])
+
+
+@pytest.mark.parametrize("outscale", [None, 2.0])
+def test_a_result_too_large_for_its_format_is_told_before_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: LoadedModel, outscale: float | None
+) -> None:
+    write_image(tmp_path / "wide.png", np.zeros((1, 8192, 3), np.uint8))
+    monkeypatch.setattr(Nearest, "forward", lambda *_: pytest.fail("the network was run"))
+    (failure,) = upscale_files([tmp_path], tmp_path / "out", model=model, ext="webp", outscale=outscale).failed
+    assert "16384 x 2 pixels are too many for a .webp file" in failure["error"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_inputs_for_one_output_are_refused_before_work(photos: Path, tmp_path: Path, model: LoadedModel) -> None:

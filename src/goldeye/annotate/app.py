@@ -119,7 +119,7 @@ def sign_in(body: SignIn, request: Request, response: Response, assigner: Curren
         max_age=int(SESSION_LIFE.total_seconds()),
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=request.app.state.secure,
     )
     return _who(person, assigner.store)
 
@@ -184,15 +184,18 @@ def create_app(
     votes_per_group: int = 3,
     allowed_hosts: Collection[str] = ("127.0.0.1", "localhost"),
     lease: timedelta = LEASE,
+    secure: bool = False,
 ) -> FastAPI:
     """The application that lets people annotate `groups` into `store`.
 
     `allowed_hosts` are the names under which it answers (without port): a page of another name that was pointed at
-    this machine (DNS rebinding) gets nothing. Raises InvalidInput or ImageError, naming the group or file, unless all
-    pictures of a group can be read and have one size.
+    this machine (DNS rebinding) gets nothing. `secure` restricts cookies to https, for a server behind TLS.
+    Raises InvalidInput or ImageError, naming the group or file, unless all pictures of a group can be read and have one
+    size.
     """
     app = FastAPI(title="Goldeye annotation", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.assigner = Assigner(store, groups, votes_per_group=votes_per_group, lease=lease)
+    app.state.secure = secure
     app.state.sizes = {group.id: _common_size(group) for group in groups}
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=WEB), name="static")

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 UNENCRYPTED = "Links and answers travel unencrypted; put a TLS proxy in front outside a trusted network."
 
 
-def dataset_app(dataset: Dataset, store: Store, *, votes_per_group: int, host: str = LOOPBACK) -> FastAPI:
+def dataset_app(
+    dataset: Dataset, store: Store, *, votes_per_group: int, host: str = LOOPBACK, secure: bool = False
+) -> FastAPI:
     """The web application for all groups of a dataset, answering under loopback names and the public name `host`."""
     from goldeye.annotate.app import create_app
 
     groups = [GroupPictures(group.id, group.original, dict(group.candidates)) for group in dataset.groups]
-    return create_app(groups, store, votes_per_group=votes_per_group, allowed_hosts={LOOPBACK, "localhost", host})
+    hosts = {LOOPBACK, "localhost", host}
+    return create_app(groups, store, votes_per_group=votes_per_group, allowed_hosts=hosts, secure=secure)
 
 
 def serve_dataset(
@@ -53,12 +56,12 @@ def serve_dataset(
     dataset = Dataset.open(path)
     store = Store(dataset.votes_url)
     try:
-        app = dataset_app(dataset, store, votes_per_group=votes_per_group, host=public or host)
+        encrypted = urlsplit(base_url or "").scheme == "https"
+        app = dataset_app(dataset, store, votes_per_group=votes_per_group, host=public or host, secure=encrypted)
         names = [person.name for person in store.people() if not person.revoked]
 
         def opened(own_url: str) -> None:
             address = base_url or own_url
-            encrypted = urlsplit(address).scheme == "https"
             ready(
                 {
                     "address": address,

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 LOOPBACK = "127.0.0.1"
-
-
-def default_database(dataset: Path) -> str:
-    """Where the votes about a dataset are kept unless `--database` says otherwise."""
-    return str(dataset / "annotations.sqlite")
 
 
 def person_link(base_url: str, token: str) -> str:

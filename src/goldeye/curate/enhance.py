@@ -183,6 +183,8 @@ def _match_folders(
     matched: dict[str, dict[str, Path]] = {}
     problems = []
     for enhancer, folder in folders.items():
+        if not folder.is_dir():
+            raise InvalidInput(f"'{folder}' is not a folder with the pictures of '{enhancer}'.")
         by_stem = {path.relative_to(folder).with_suffix("").as_posix(): path for path in find_images(folder)}
         matched[enhancer] = {}
         for name, (photo, size) in found.items():
@@ -218,9 +220,11 @@ def _describe(enhancers: Mapping[str, str], folders: Mapping[str, Path], device:
 
 
 def _load(source: str, device: str) -> LoadedModel:
-    from goldeye.networks.weights import load_model
+    from goldeye.networks.weights import load_model, require_picture_network
 
-    return load_model(source, device=device)
+    model = load_model(source, device=device)
+    require_picture_network(model, device)
+    return model
 
 
 def _enhance(model: LoadedModel, originals: Path, tile: int, device: str, name: str) -> Picture:
@@ -246,7 +250,7 @@ def _prepare(output: Path, record: Candidates, overwrite: bool) -> None:
     """Make sure that pictures already in `output` were made as this call would make them, then note what it makes."""
     earlier = _read(output / LEDGER)
     names = {"original", *record.slots.values()}
-    hint = "Choose another folder for the candidates, or empty this one."
+    hint = "Choose another folder for the candidates, or make them all again with --overwrite."
     if overwrite:
         for name in names | set(earlier.slots.values() if earlier else ()):
             shutil.rmtree(output / name, ignore_errors=True)
@@ -262,9 +266,10 @@ def _prepare(output: Path, record: Candidates, overwrite: bool) -> None:
 
 
 def _still_there(earlier: Candidates, output: Path) -> Candidates:
-    """Without the photos of which nothing was made, because they were damaged or work stopped before."""
-    made = tuple(photo for photo in earlier.photos if (output / "original" / photo.name).exists())
-    return earlier.model_copy(update={"photos": made})
+    """Without the photos and enhancers of which nothing was made, because all failed or work stopped before."""
+    photos = tuple(photo for photo in earlier.photos if (output / "original" / photo.name).exists())
+    enhancers = tuple(one for one in earlier.enhancers if any((output / one.name).rglob("*.png")))
+    return Candidates(photos=photos, enhancers=enhancers)
 
 
 def _differences(earlier: Candidates, record: Candidates) -> list[str]:

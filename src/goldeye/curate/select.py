@@ -295,7 +295,11 @@ def _split(used: list[str], tests: set[str], settings: SelectSettings) -> dict[s
     """{photo: "train" or "test"}, drawn by a hash of seed and name: the order of the photos does not matter."""
     if not settings.test:
         drawn = sorted(used, key=lambda name: hashlib.sha256(f"{settings.seed}:{name}".encode()).digest())
-        tests = set(drawn[: round(settings.test_fraction * len(used))])
+        # A wish for tests is met: at least one photo, and with two or more at least one is left for training.
+        count = round(settings.test_fraction * len(used))
+        if 0 < settings.test_fraction < 1 and len(used) > 1:
+            count = min(max(count, 1), len(used) - 1)
+        tests = set(drawn[:count])
     return {name: "test" if name in tests else "train" for name in used}
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from goldeye.config import DataConfig
 from goldeye.dataset.groups import Dataset
-from goldeye.dataset.labels import Final, Label, finals
+from goldeye.dataset.labels import Label, finals
 from goldeye.dataset.synthetic import (
     PictureCache,
     Sample,
@@ -29,7 +29,7 @@ from goldeye.images import FloatPicture, to_float
 
 @dataclass(frozen=True)
 class Rated:
-    """A candidate with a final label; `share` of its voters gave that label."""
+    """A candidate with a final label; `share` of the dataset's k voters a group gave it (3 in the paper)."""
 
     path: Path
     share: float
@@ -47,15 +47,20 @@ class LabelledGroup:
 
 def labelled_groups(dataset: Dataset, target: str, split: str | None) -> list[LabelledGroup]:
     """The groups that `target` trains on: all (original), those with a positive, or with a positive or negative."""
+    if split is None and any(group.split is not None for group in dataset.groups):
+        split = "train"  # the test photos' groups are for tests
     groups = dataset.select(split) if split else dataset.groups
     if target == "original":
         return [LabelledGroup(group.id, group.original, (), ()) for group in groups]
     labels = finals(dataset)
+    votes = max(final.votes for group in labels.values() for final in group.values())
     found = []
     for group in groups:
         final = labels.get(group.id, {})
         rated = {
-            label: tuple(Rated(group.candidates[slot], _share(f)) for slot, f in final.items() if f.label is label)
+            label: tuple(
+                Rated(group.candidates[slot], f.agreeing / votes) for slot, f in final.items() if f.label is label
+            )
             for label in (Label.POSITIVE, Label.NEGATIVE)
         }
         if rated[Label.POSITIVE] or (target == "positive+negative" and rated[Label.NEGATIVE]):
@@ -63,10 +68,6 @@ def labelled_groups(dataset: Dataset, target: str, split: str | None) -> list[La
     if not found:
         raise InvalidInput(f"No group of '{dataset.path}' has the labels that target '{target}' needs.")
     return found
-
-
-def _share(final: Final) -> float:
-    return final.agreeing / final.votes
 
 
 class MultiGTDataset(TorchDataset[Sample]):
@@ -81,7 +82,9 @@ class MultiGTDataset(TorchDataset[Sample]):
     def __init__(self, config: DataConfig, *, scale: int, seed: int, vote_weighting: bool = True) -> None:
         if config.path is None:
             raise InvalidInput("No dataset to train on: set data.path (--set data.path=DATASET).")
-        self.groups = labelled_groups(Dataset.open(config.path), config.target, config.split)
+        dataset = Dataset.open(config.path)
+        dataset.check()
+        self.groups = labelled_groups(dataset, config.target, config.split)
         require_size([group.original for group in self.groups], config.crop)
         self._config, self._scale, self._seed = config, scale, seed
         self._vote_weighting = vote_weighting

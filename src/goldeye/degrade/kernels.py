@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import j1
@@ -25,6 +27,33 @@ def anisotropic_gaussian(size: int, sigma_x: float, sigma_y: float, theta: float
 def generalized_gaussian(size: int, sigma_x: float, sigma_y: float, theta: float, beta: float) -> Kernel:
     """exp(-q^β / 2), normalised: β < 1 has heavier tails than a Gaussian, β > 1 a flatter top."""
     return _normalised(np.exp(-0.5 * _squared_distance(size, sigma_x, sigma_y, theta) ** beta))
+
+
+def covariance_gaussian(size: int, theta: float, eigenvalue_1: float, eigenvalue_2: float) -> Kernel:
+    """The Gaussian with these eigenvalues of its covariance (variances in pixels²), the first along theta (BSRGAN)."""
+    return anisotropic_gaussian(size, math.sqrt(eigenvalue_1), math.sqrt(eigenvalue_2), theta)
+
+
+def fspecial_gaussian(size: int, sigma: float) -> Kernel:
+    """MATLAB's `fspecial('gaussian')`: exp(-r² / 2σ²), values below the machine's epsilon set to 0, normalised."""
+    y, x = _grid(size)
+    values = np.exp(-(x * x + y * y) / (2 * sigma * sigma))
+    return _normalised(np.where(values < np.finfo(np.float64).eps * values.max(), 0, values))
+
+
+def shifted(kernel: npt.NDArray[np.floating], scale: int) -> Kernel:
+    """The kernel moved by (scale - 1) / 2 pixels to the upper left, bilinearly, its edge repeated; normalised.
+
+    A convolution with it, then pixels 0, scale, 2·scale, …, has the centres of scale x scale blocks (BSRGAN).
+    """
+    positions = np.clip(np.arange(len(kernel)) + (scale - 1) / 2, 0, len(kernel) - 1)
+    first = np.floor(positions).astype(np.int64)
+    weights = (positions - first)[:, None]
+    following = np.minimum(first + 1, len(kernel) - 1)
+    moved = kernel.astype(np.float64)
+    for _ in range(2):  # the rows, then as rows the columns
+        moved = ((1 - weights) * moved[first] + weights * moved[following]).T
+    return _normalised(moved)
 
 
 def plateau(size: int, sigma_x: float, sigma_y: float, theta: float, beta: float) -> Kernel:

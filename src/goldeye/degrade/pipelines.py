@@ -1,206 +1,116 @@
-"""Degradation pipelines: a readable list of steps that draw their parameters and apply them.
-
-Drawing and applying are apart, so that what was drawn can be written down and replayed: the drawn parameters are plain
-JSON and say everything, the seed of the noise too.
-"""
+"""Degradation pipelines: a readable list of steps that draw their parameters and apply them."""
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from goldeye.config import Strict
-from goldeye.degrade import kernels, ops
+from goldeye.degrade import bsrgan, noise_bank, ops, steps
+from goldeye.degrade.steps import Parameters, Sample
+from goldeye.errors import InvalidInput
 from goldeye.images.colour import FloatPicture
-from goldeye.images.resize import matlab_resize
 
-Parameters = dict[str, Any]
-
-
-def _ordered(values: tuple[float, float]) -> tuple[float, float]:
-    if values[0] > values[1]:
-        raise ValueError(f"a range goes from the smaller to the larger value, not {list(values)}")
-    return values
-
-
-def _sums_to_one(weights: dict[str, float]) -> dict[str, float]:
-    if min(weights.values(), default=0) < 0 or not math.isclose(sum(weights.values()), 1):
-        raise ValueError(f"probabilities must add up to 1, not {weights}")
-    return weights
-
-
-_Level = Annotated[float, Field(ge=0)]
-_Positive = Annotated[float, Field(gt=0)]
-_Radius = Annotated[int, Field(ge=1)]
-_Quality = Annotated[int, Field(ge=1, le=100)]
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-Levels = Annotated[tuple[_Level, _Level], AfterValidator(_ordered)]
-Sigmas = Annotated[tuple[_Positive, _Positive], AfterValidator(_ordered)]
-Radii = Annotated[tuple[_Radius, _Radius], AfterValidator(_ordered)]
-Qualities = Annotated[tuple[_Quality, _Quality], AfterValidator(_ordered)]
-Scales = tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(ge=1)]]
+_Plain = (
+    steps.Blur
+    | steps.Sinc
+    | steps.Resize
+    | steps.ResizeToOutput
+    | steps.Bicubic
+    | steps.Noise
+    | steps.SensorNoise
+    | steps.Jpeg
+    | bsrgan.Halve
+    | bsrgan.CovarianceBlur
+    | bsrgan.MiddleResize
+    | bsrgan.LevelNoise
+    | noise_bank.BankNoise
+)
+PlainStep = Annotated[_Plain, Field(discriminator="step")]
 
 
-class Blur(Strict):
-    """Blur with a kernel of size 2m+1, m uniform in `radius`: a sinc with probability `sinc`, else one of `kinds`.
+class RandomOrder(Strict):
+    """Groups of steps in an order that is drawn uniformly; those whose numbers (from 0) stand in `keep` trade places
+    so that they follow each other as listed."""
 
-    Sigmas are uniform in `sigma`, the two of an anisotropic kernel independently, its angle in [-π, π]. The cut-off of
-    the sinc is uniform in [π/3, π], from π/5 for sizes of 13 and more (Real-ESRGAN's rule).
-    """
+    step: Literal["random_order"] = "random_order"
+    groups: Annotated[tuple[tuple[PlainStep, ...], ...], Field(min_length=2)]
+    keep: tuple[int, ...] = ()
 
-    step: Literal["blur"] = "blur"
-    radius: Radii
-    kinds: Annotated[dict[Literal["isotropic", "anisotropic"], float], AfterValidator(_sums_to_one)]
-    sinc: Probability
-    sigma: Sigmas
+    @model_validator(mode="after")
+    def _keeps_groups_that_exist(self) -> Self:
+        if not set(self.keep) <= set(range(len(self.groups))):
+            raise ValueError(f"'keep' takes numbers of groups, 0 to {len(self.groups) - 1}, not {list(self.keep)}")
+        return self
 
-    def draw(self, rng: np.random.Generator, before: list[Parameters]) -> Parameters:
-        size = 2 * _integer(rng, self.radius) + 1
-        if rng.random() < self.sinc:
-            lowest = math.pi / 3 if size < 13 else math.pi / 5
-            return {"step": "blur", "kernel": "sinc", "size": size, "cutoff": _uniform(rng, (lowest, math.pi))}
-        kind = _pick(rng, self.kinds)
-        if kind == "isotropic":
-            return {"step": "blur", "kernel": kind, "size": size, "sigma": _uniform(rng, self.sigma)}
-        sigma_x, sigma_y = _uniform(rng, self.sigma), _uniform(rng, self.sigma)
-        theta = _uniform(rng, (-math.pi, math.pi))
-        return {"step": "blur", "kernel": kind, "size": size, "sigma_x": sigma_x, "sigma_y": sigma_y, "theta": theta}
-
-    @staticmethod
-    def apply(picture: FloatPicture, drawn: Parameters, size: tuple[int, int]) -> FloatPicture:
-        if drawn["kernel"] == "sinc":
-            kernel = kernels.sinc(drawn["size"], drawn["cutoff"])
-        elif drawn["kernel"] == "isotropic":
-            kernel = kernels.isotropic_gaussian(drawn["size"], drawn["sigma"])
-        else:
-            kernel = kernels.anisotropic_gaussian(drawn["size"], drawn["sigma_x"], drawn["sigma_y"], drawn["theta"])
-        return ops.blur(picture, kernel)
+    def draw(self, rng: np.random.Generator, sample: Sample) -> list[Parameters]:
+        order = rng.permutation(len(self.groups)).tolist()
+        places = sorted(order.index(number) for number in self.keep)
+        for place, number in zip(places, self.keep, strict=True):
+            order[place] = number
+        before = len(sample.drawn)
+        for number in order:
+            for step in self.groups[number]:
+                drawn = step.draw(rng, sample)
+                sample.drawn = [*sample.drawn, *drawn]
+        sample.drawn, drawn = sample.drawn[:before], sample.drawn[before:]
+        return drawn
 
 
-class Resize(Strict):
-    """Random resize: down to U(range[0], 1), up to U(1, range[1]) or not at all, in one of `modes` (uniform)."""
-
-    step: Literal["resize"] = "resize"
-    directions: Annotated[dict[Literal["down", "same", "up"], float], AfterValidator(_sums_to_one)]
-    range: Scales
-    modes: Annotated[tuple[ops.Mode, ...], Field(min_length=1)] = ("area", "bilinear", "bicubic")
-
-    def draw(self, rng: np.random.Generator, before: list[Parameters]) -> Parameters:
-        bounds = {"down": (self.range[0], 1.0), "same": (1.0, 1.0), "up": (1.0, self.range[1])}
-        scale = _uniform(rng, bounds[_pick(rng, self.directions)])
-        return {"step": "resize", "scale": scale, "mode": self.modes[rng.integers(len(self.modes))]}
-
-    @staticmethod
-    def apply(picture: FloatPicture, drawn: Parameters, size: tuple[int, int]) -> FloatPicture:
-        return picture if drawn["scale"] == 1 else ops.resize_by(picture, drawn["scale"], drawn["mode"])
-
-
-class Noise(Strict):
-    """Gaussian noise of `sigma` (0..255) with probability `gaussian`, else Poisson noise times `poisson`.
-
-    One grey map for all channels with probability `grey`.
-    """
-
-    step: Literal["noise"] = "noise"
-    gaussian: Probability
-    sigma: Levels
-    poisson: Levels
-    grey: Probability
-
-    def draw(self, rng: np.random.Generator, before: list[Parameters]) -> Parameters:
-        if rng.random() < self.gaussian:
-            drawn = {"step": "noise", "kind": "gaussian", "sigma": _uniform(rng, self.sigma)}
-        else:
-            drawn = {"step": "noise", "kind": "poisson", "scale": _uniform(rng, self.poisson)}
-        return {**drawn, "grey": bool(rng.random() < self.grey), "seed": int(rng.integers(2**32))}
-
-    @staticmethod
-    def apply(picture: FloatPicture, drawn: Parameters, size: tuple[int, int]) -> FloatPicture:
-        rng = np.random.Generator(np.random.SFC64(drawn["seed"]))
-        if drawn["kind"] == "gaussian":
-            return ops.gaussian_noise(picture, drawn["sigma"], drawn["grey"], rng)
-        return ops.poisson_noise(picture, drawn["scale"], drawn["grey"], rng)
-
-
-class Jpeg(Strict):
-    """JPEG compression with a quality uniform over the integers of `quality`."""
-
-    step: Literal["jpeg"] = "jpeg"
-    quality: Qualities
-
-    def draw(self, rng: np.random.Generator, before: list[Parameters]) -> Parameters:
-        return {"step": "jpeg", "quality": _integer(rng, self.quality)}
-
-    @staticmethod
-    def apply(picture: FloatPicture, drawn: Parameters, size: tuple[int, int]) -> FloatPicture:
-        return ops.jpeg(picture, drawn["quality"])
-
-
-class ResizeToOutput(Strict):
-    """Resize to exactly the output's size, in the mode that the random resize before it drew (so does HGGT's code)."""
-
-    step: Literal["resize_to_output"] = "resize_to_output"
-
-    def draw(self, rng: np.random.Generator, before: list[Parameters]) -> Parameters:
-        return {"step": "resize_to_output", "mode": next(d["mode"] for d in reversed(before) if d["step"] == "resize")}
-
-    @staticmethod
-    def apply(picture: FloatPicture, drawn: Parameters, size: tuple[int, int]) -> FloatPicture:
-        return picture if picture.shape[:2] == size else ops.resize_to(picture, *size, drawn["mode"])
-
-
-class Bicubic(Strict):
-    """MATLAB's antialiased bicubic resize to the output's size: the classical LR picture."""
-
-    step: Literal["bicubic"] = "bicubic"
-
-    def draw(self, rng: np.random.Generator, before: list[Parameters]) -> Parameters:
-        return {"step": "bicubic"}
-
-    @staticmethod
-    def apply(picture: FloatPicture, drawn: Parameters, size: tuple[int, int]) -> FloatPicture:
-        return matlab_resize(picture, *size)
-
-
-Step = Annotated[Blur | Resize | Noise | Jpeg | ResizeToOutput | Bicubic, Field(discriminator="step")]
-_APPLY = {
-    "blur": Blur.apply,
-    "resize": Resize.apply,
-    "noise": Noise.apply,
-    "jpeg": Jpeg.apply,
-    "resize_to_output": ResizeToOutput.apply,
-    "bicubic": Bicubic.apply,
-}
+Step = Annotated[_Plain | RandomOrder, Field(discriminator="step")]
+_APPLY = steps.APPLY | bsrgan.APPLY | noise_bank.APPLY
 
 
 class Pipeline(Strict):
-    """Steps in order, then rounding to 8 bit. With `keeps_size` the output has the GT's size (enhancer training)."""
+    """Steps in order, then rounding to 8 bit.
+
+    With `keeps_size` the output has the GT's size (enhancer training); with `sharpen` the LR picture is made from the
+    GT after unsharp masking (Real-ESRGAN); `scales` names the only scales that the pipeline is defined for.
+    """
 
     MIN_SIDE: ClassVar[int] = 16  # pixels of the GT: less than that leaves no picture
 
     summary: str = ""
     keeps_size: bool = False
+    sharpen: bool = False
+    scales: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     steps: tuple[Step, ...]
 
     @model_validator(mode="after")
     def _reaches_the_output_size(self) -> Self:
-        names = [step.step for step in self.steps]
-        if names.count("resize_to_output") + names.count("bicubic") != 1:
+        ends = 0
+        resized = False
+        for step in self.steps:
+            for group in step.groups if isinstance(step, RandomOrder) else [(step,)]:
+                known = resized  # a group cannot rely on another one: it may come first
+                for plain in group:
+                    ends += isinstance(plain, (steps.ResizeToOutput, steps.Bicubic))
+                    if isinstance(plain, steps.ResizeToOutput) and plain.modes is None and not known:
+                        raise ValueError("'resize_to_output' without modes takes that of a step 'resize' before it")
+                    known = known or isinstance(plain, steps.Resize)
+            resized = resized or (not isinstance(step, RandomOrder) and known)
+        if ends != 1:
             raise ValueError("a pipeline has exactly one step 'resize_to_output' or 'bicubic'")
-        if "resize_to_output" in names and "resize" not in names[: names.index("resize_to_output")]:
-            raise ValueError("'resize_to_output' takes its mode from a step 'resize' before it")
         return self
+
+    def check_scale(self, scale: int) -> None:
+        """InvalidInput in one sentence for a scale that the pipeline is not defined for."""
+        if scale < 1:
+            raise InvalidInput(f"The scale must be 1 or more, not {scale}.")
+        if self.scales is not None and not self.keeps_size and scale not in self.scales:
+            known = " or ".join(map(str, self.scales))
+            raise InvalidInput(f"This degradation ({self.summary}) is defined for scale {known}, not {scale}.")
 
     def draw(self, rng: np.random.Generator, scale: int = 4) -> Parameters:
         """Parameters of one sample, as JSON: {"scale", "steps": [{"step", …}, …]}; the scale is 1 with `keeps_size`."""
-        drawn: list[Parameters] = []
+        self.check_scale(scale)
+        sample = Sample(1 if self.keeps_size else scale, [{"step": "sharpen"}] if self.sharpen else [])
         for step in self.steps:
-            drawn.append(step.draw(rng, drawn))
-        return {"scale": 1 if self.keeps_size else scale, "steps": drawn}
+            drawn = step.draw(rng, sample)
+            sample.drawn = [*sample.drawn, *drawn]
+        return {"scale": 1 if self.keeps_size else scale, "steps": sample.drawn}
 
     def apply(self, gt: FloatPicture, parameters: Parameters) -> FloatPicture:
         """Degrade (H, W, 3) to (H // scale, W // scale, 3), values in 0, 1/255, …, 1; the same parameters, the same LR.
@@ -222,16 +132,3 @@ def degrade_picture(
     """Draw and apply: the LR picture and the parameters that `Pipeline.apply` replays."""
     parameters = pipeline.draw(rng, scale)
     return pipeline.apply(gt, parameters), parameters
-
-
-def _uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
-    return float(rng.uniform(*bounds))
-
-
-def _integer(rng: np.random.Generator, bounds: tuple[int, int]) -> int:
-    """Uniform over the integers of [low, high], both included."""
-    return int(rng.integers(bounds[0], bounds[1] + 1))
-
-
-def _pick(rng: np.random.Generator, weights: dict[Any, float]) -> str:
-    return str(list(weights)[rng.choice(len(weights), p=list(weights.values()))])

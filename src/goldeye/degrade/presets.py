@@ -1,4 +1,5 @@
-"""The papers' degradations by name. Numbers: HGGT, supplement, Tables 1 and 2."""
+"""The papers' degradations by name: HGGT (supplement, Tables 1 and 2, and its code for its rows of other methods),
+Real-ESRGAN, BSRGAN, RGAN. docs/degradation.md has the same numbers as tables."""
 
 from __future__ import annotations
 
@@ -6,7 +7,21 @@ from pathlib import Path
 from typing import Literal
 
 from goldeye.config import parse_yaml, validate
-from goldeye.degrade.pipelines import Bicubic, Blur, Jpeg, Noise, Pipeline, Resize, ResizeToOutput, Step
+from goldeye.degrade import ops
+from goldeye.degrade.bsrgan import CovarianceBlur, Halve, LevelNoise, MiddleResize
+from goldeye.degrade.pipelines import Pipeline, RandomOrder, Step
+from goldeye.degrade.steps import (
+    TORCH_MODES,
+    Bicubic,
+    Blur,
+    Jpeg,
+    KernelKind,
+    Noise,
+    Resize,
+    ResizeToOutput,
+    SensorNoise,
+    Sinc,
+)
 from goldeye.errors import InvalidInput, unknown_name
 
 
@@ -52,6 +67,85 @@ def _hggt(summary: str, jpeg: Literal["before_resize", "last"]) -> Pipeline:
     )
 
 
+def _two_stages(
+    summary: str, first: tuple[Blur, Resize, Noise, Jpeg], second: tuple[Blur, Resize, Noise, Jpeg], final: Sinc
+) -> Pipeline:
+    """Real-ESRGAN's second-order model: the last resize, with the final sinc, and the last JPEG in random order."""
+    end = RandomOrder(groups=((ResizeToOutput(modes=TORCH_MODES), final), (second[3],)))
+    return Pipeline(summary=summary, steps=(*first, *second[:3], end))
+
+
+_SIX_KERNELS: dict[KernelKind, float] = {
+    "isotropic": 0.45,
+    "anisotropic": 0.25,
+    "generalized_isotropic": 0.12,
+    "generalized_anisotropic": 0.03,
+    "plateau_isotropic": 0.12,
+    "plateau_anisotropic": 0.03,
+}
+_TWO_KERNELS: dict[KernelKind, float] = {"isotropic": 0.7, "anisotropic": 0.3}
+_MILD_RESIZE = Resize(directions={"up": 0.1, "down": 0.85, "same": 0.05}, range=(0.9, 1.1))
+
+_REAL_ESRGAN = _two_stages(
+    "Real-ESRGAN: two stages",
+    first=(
+        Blur(radius=(3, 10), kinds=_SIX_KERNELS, sinc=0.1, sigma=(0.2, 3)),
+        Resize(directions={"up": 0.2, "down": 0.7, "same": 0.1}, range=(0.15, 1.5)),
+        Noise(gaussian=0.5, sigma=(1, 30), poisson=(0.05, 3), grey=0.4),
+        Jpeg(quality=(30, 95)),
+    ),
+    second=(
+        Blur(probability=0.8, radius=(3, 10), kinds=_SIX_KERNELS, sinc=0.1, sigma=(0.2, 1.5)),
+        Resize(directions={"up": 0.3, "down": 0.4, "same": 0.3}, range=(0.3, 1.2), relative_to="output"),
+        Noise(gaussian=0.5, sigma=(1, 25), poisson=(0.05, 2.5), grey=0.4),
+        Jpeg(quality=(30, 95)),
+    ),
+    final=Sinc(probability=0.8, radius=(3, 10)),
+)
+
+# The final sinc has the sizes of the second stage, as in HGGT's code.
+_HGGT_TWO_STAGE = _two_stages(
+    "HGGT: two moderate stages, for its Real-ESRGAN rows",
+    first=(
+        Blur(radius=(1, 3), kinds=_TWO_KERNELS, sinc=0.01, sigma=(0.1, 0.6)),
+        _MILD_RESIZE,
+        Noise(gaussian=0.5, sigma=(1, 8), poisson=(0.05, 0.5), grey=0.2),
+        Jpeg(quality=(85, 95)),
+    ),
+    second=(
+        Blur(probability=0.8, radius=(1, 2), kinds=_TWO_KERNELS, sinc=0.01, sigma=(0.1, 0.4)),
+        _MILD_RESIZE.model_copy(update={"relative_to": "output"}),
+        Noise(gaussian=0.5, sigma=(0, 4), poisson=(0, 0.3), grey=0.2),
+        Jpeg(quality=(87, 95)),
+    ),
+    final=Sinc(probability=0.1, radius=(1, 2)),
+)
+
+
+def _bsrgan(
+    summary: str, *, blur: CovarianceBlur, middle: MiddleResize, level: tuple[int, int], quality: tuple[int, int]
+) -> Pipeline:
+    """Perhaps half the size, then two blurs, two resizes (in this order), noise and JPEG shuffled, and a last JPEG.
+
+    The seventh step of the paper, a camera's processing with probability .25, is optional there and left out here.
+    """
+    shuffled = RandomOrder(
+        groups=(
+            (blur,),
+            (blur,),
+            (middle,),
+            (ResizeToOutput(modes=_OPENCV_MODES, clip=True),),
+            (LevelNoise(level=level),),
+            (Jpeg(probability=0.9, quality=quality),),
+        ),
+        keep=(2, 3),
+    )
+    steps: tuple[Step, ...] = (Halve(probability=0.25, modes=_OPENCV_MODES), shuffled, Jpeg(quality=quality))
+    return Pipeline(summary=summary, steps=steps, scales=(2, 4))
+
+
+_OPENCV_MODES: tuple[ops.Mode, ...] = ("bilinear", "bicubic", "opencv_area")
+
 PRESETS = {
     "bicubic": Pipeline(summary="MATLAB bicubic, antialiased", steps=(Bicubic(),)),
     "hggt": _hggt("HGGT: SR training and Test-100, in the order of its code", "before_resize"),
@@ -78,11 +172,47 @@ PRESETS = {
         quality=(80, 95),
         keeps_size=True,
     ),
+    "hggt-two-stage": _HGGT_TWO_STAGE,
+    "real-esrgan": _REAL_ESRGAN,
+    "bsrgan": _bsrgan(
+        "BSRGAN",
+        blur=CovarianceBlur(anisotropic=0.5, radius=(3, 12), eigenvalue=(4, 1), sigma=(2, 0.2)),
+        middle=MiddleResize(
+            divisor=(0, 2), modes=_OPENCV_MODES, shifted=0.25, radius=(12, 12), sigma_lowest=0.1, sigma=(0, 0.6)
+        ),
+        level=(2, 25),
+        quality=(30, 95),
+    ),
+    "hggt-bsrgan": _bsrgan(
+        "HGGT: moderate BSRGAN, for its BSRGAN rows",
+        blur=CovarianceBlur(anisotropic=0.3, radius=(1, 4), eigenvalue=(0.2, 0.2), sigma=(0.2, 0.2)),
+        middle=MiddleResize(
+            divisor=(1 / 0.85, 0), modes=_OPENCV_MODES, shifted=0.25, radius=(1, 4), sigma_lowest=0.1, sigma=(0, 0.25)
+        ),
+        level=(1, 12),
+        quality=(75, 95),
+    ),
+    "generic": Pipeline(
+        summary="RGAN: the generic set",
+        steps=(
+            Blur(radius=(7, 7), kinds={"isotropic": 1}, sinc=0, sigma=(0.2, 3)),
+            ResizeToOutput(modes=("nearest", "bilinear", "bicubic", "lanczos")),
+            SensorNoise(
+                kinds={"gaussian": 1 / 3, "poisson": 1 / 3, "poisson_gaussian": 1 / 3},
+                sigma=(0, 25),
+                peak=(50, 150),
+                mixed_sigma=(0, 5),
+            ),
+        ),
+    ),
 }
 
 
 def get_pipeline(name_or_path: str) -> Pipeline:
-    """A preset by name, or a pipeline from a YAML file (the fields of `Pipeline`); InvalidInput in one sentence."""
+    """A preset by name, or a pipeline from a YAML file; InvalidInput in one sentence.
+
+    The file has the fields of `Pipeline`; with `extends: PRESET` only those that differ from the preset's.
+    """
     if name_or_path in PRESETS:
         return PRESETS[name_or_path]
     if not name_or_path.endswith((".yaml", ".yml")):
@@ -90,4 +220,10 @@ def get_pipeline(name_or_path: str) -> Pipeline:
     path = Path(name_or_path)
     if not path.is_file():
         raise InvalidInput(f"Pipeline file '{path}' does not exist.")
-    return validate(Pipeline, parse_yaml(path.read_text(encoding="utf-8"), name_or_path), f"pipeline '{path}'")
+    values = parse_yaml(path.read_text(encoding="utf-8"), name_or_path)
+    if "extends" in values:
+        name = str(values.pop("extends"))
+        if name not in PRESETS:
+            raise unknown_name("preset", name, PRESETS)
+        values = PRESETS[name].model_dump() | values
+    return validate(Pipeline, values, f"pipeline '{path}'")

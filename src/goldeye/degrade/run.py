@@ -28,8 +28,7 @@ def degrade_folder(source: Path, output: Path, *, preset: str, scale: int = 4, s
     goes on.
     """
     pipeline = get_pipeline(preset)
-    if scale < 1:
-        raise InvalidInput(f"The scale must be 1 or more, not {scale}.")
+    pipeline.check_scale(scale)
     if seed < 0:
         raise InvalidInput(f"The seed must be 0 or more, not {seed}.")
     root = source if source.is_dir() else source.parent

@@ -74,7 +74,7 @@ class Demo:
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def stage(self, name: str, title: str, commands: list[str], work: Callable[[], dict[str, Any]]) -> None:
-        """Do one stage, or take its record when it is finished; `commands` do the same by hand."""
+        """Do one stage, or take its record when it is finished; `commands` do the same by hand, from its folder."""
         path = self.output / "stages" / f"{name}.json"
         number = f"[{len(self.records) + 1}/{len(STAGES)}]"
         if path.is_file():

@@ -33,13 +33,14 @@ def write_report(output: Path, records: dict[str, dict[str, Any]], settings: dic
     )
     environment.filters["db"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["figure"] = _figure
+    runs = [*(f"enhance-{name}" for name in records["enhancers"]["result"]), *records["train"]["result"]]
     page = environment.from_string(source).render(
         records=records,
         stages=list(records.values()),
         stats=records["labels"]["result"],
         groups=_groups(Dataset.open(output / "dataset")),
         photo_pairs=_photo_pairs(output),
-        curves={name: _curve(output / "runs" / name) for name in _runs(output)},
+        curves={name: _curve(output / "runs" / name) for name in runs},
         upscaled=_before_after(output, records["upscale"]["result"]),
         settings=settings,
         versions={"goldeye": __version__, "python": platform.python_version()}
@@ -58,12 +59,6 @@ def _figure(value: dict[str, Any], metric: str) -> str:
         return "–"
     interval = "" if value["ci95"] is None else " [" + ", ".join(f"{end:.{digits}f}" for end in value["ci95"]) + "]"
     return f"{value['mean']:.{digits}f}{interval}"
-
-
-def _runs(output: Path) -> list[str]:
-    """The runs in the order in which they were trained."""
-    logs = (output / "runs").glob("*/metrics.jsonl")
-    return [path.parent.name for path in sorted(logs, key=lambda path: path.stat().st_mtime_ns)]
 
 
 def _png(picture: Picture) -> str:

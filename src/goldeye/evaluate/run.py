@@ -28,7 +28,7 @@ def evaluate_folder(
     gt: Path | None = None,
     dataset: Path | None = None,
     split: str | None = None,
-    against: str = "positives",
+    against: str | None = None,
     metrics: Sequence[str] = ("psnr", "ssim"),
     scale: int = 4,
     crop_border: int | None = None,
@@ -38,11 +38,17 @@ def evaluate_folder(
 
     The ground truth is the folder `gt`, or with a `dataset` the positives (or the originals) of its groups. A result
     belongs to the ground truth with the same relative path, endings and `suffix` aside. `crop_border` is `scale` by
-    default. Whatever cannot be compared stands in `excluded` with the reason.
+    default. Whatever cannot be compared stands in `excluded` with the reason, and with "failed": true where a picture
+    of the right name could not be read or compared.
     Raises InvalidInput when nothing matches and for unknown metrics.
     """
     if (gt is None) == (dataset is None):
         raise InvalidInput("Name either a folder of ground truth or a dataset to compare with.")
+    if dataset is None and (split or against):
+        raise InvalidInput(
+            "A split and what to compare against are parts of a dataset, not of a folder of ground truth."
+        )
+    against = against or "positives"
     if not metrics:
         raise InvalidInput("Name at least one metric.", hint=f"Known: {', '.join(METRICS)}.")
     for name in metrics:
@@ -52,7 +58,8 @@ def evaluate_folder(
     if border < 0:
         raise InvalidInput(f"The border to crop must be 0 or more, not {border}.")
 
-    results, excluded = _by_name(sr, suffix)
+    results, unnamed = _by_name(sr, suffix)
+    excluded: list[dict[str, Any]] = [*unnamed]
     if gt is not None:
         targets = {name: {"gt": path} for name, path in _by_name(gt, "")[0].items()}
         compared_with = "the picture of the same name"
@@ -79,7 +86,7 @@ def evaluate_folder(
         try:
             found = per_target(read_image(results[name]), targets[name], functions)
         except GoldeyeError as error:
-            excluded.append({"name": name, "reason": error.message})
+            excluded.append({"name": name, "reason": error.message, "failed": True})
             continue
         for metric, each in found.items():
             # One equal target makes the mean over the targets infinite too.

@@ -12,19 +12,23 @@ from goldeye.images.colour import (
     to_tensor,
     to_uint8,
 )
-from goldeye.images.io import SUFFIXES, find_images, image_size, read_image, write_image
+from goldeye.images.io import SUFFIXES, Loaded, find_images, image_size, open_picture, read_image
 from goldeye.images.resize import matlab_resize, matlab_resize_scale
+from goldeye.images.write import check_writable, write_image
 
 __all__ = [
     "SUFFIXES",
     "FloatPicture",
+    "Loaded",
     "Picture",
+    "check_writable",
     "find_images",
     "from_tensor",
     "image_size",
     "luma_bt601",
     "matlab_resize",
     "matlab_resize_scale",
+    "open_picture",
     "read_image",
     "rgb_to_lab",
     "to_float",

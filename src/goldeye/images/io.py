@@ -1,4 +1,4 @@
-"""Picture files: reading, writing, finding. The only module that knows file formats.
+"""Picture files: finding and reading. With `write`, the only module that knows file formats.
 
 PNG, JPEG and TIFF are decoded by libvips, WebP and BMP by Pillow (libvips' WebP decoder needs its threads, which a
 forked data-loader worker does not have; its wheel has no BMP). Colour management is libvips' for all of them.
@@ -11,20 +11,21 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from goldeye.errors import ImageError, InvalidInput
-from goldeye.files import atomic_path
+from goldeye.images import exif
 from goldeye.images.colour import Picture
 
 # Damaged files are reported by an exception; libvips would also print a line of its own on stderr.
 os.environ.setdefault("VIPS_WARNING", "1")
 
 import pyvips
-from PIL import Image, ImageCms
+from PIL import ImageCms
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -34,55 +35,55 @@ pyvips.cache_set_max(0)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 MAX_PIXELS = 500_000_000
-"""Pictures with more pixels are refused before they are decoded (a small file can claim any size)."""
+"""Pictures with more pixels are refused before they are decoded (a small file can claim any size).
 
-_MAX_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # the formats' own limits
+The environment variable GOLDEYE_MAX_PIXELS sets another limit.
+"""
+
 _STRIP = 64  # rows decoded at a time
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A picture with what a writer needs to keep its kind: the keywords of `write_image`."""
+
+    pixels: Picture
+    """(H, W, 3), upright, uint8 or uint16; RGB in the space of `icc`, or sRGB where that is None."""
+    alpha: Picture | None
+    """(H, W), the same type, `pixels` not premultiplied by it; None for an opaque kind of picture."""
+    grey: bool
+    """Whether the file stores one channel (the three of `pixels` are then equal)."""
+    icc: bytes | None
+    """The embedded profile: of an RGB space, or of a grey one where `grey`."""
+    exif: bytes | None
+    """The EXIF block, beginning with "Exif", its orientation 1; without thumbnail."""
+
+
+def read_image(path: Path, *, max_pixels: int | None = None, min_side: int = 1) -> Picture:
     """Decode a picture file to RGB (H, W, 3), uint8 or uint16: upright, sRGB, without alpha; the first frame only.
 
-    An embedded ICC profile is converted to sRGB. Raises ImageError with one sentence that names the file: missing,
-    empty, not a picture, truncated or damaged, more than `max_pixels`, samples other than 8 or 16 bit integers.
+    An embedded ICC profile is converted to sRGB. Further frames or pages are announced by a warning. Raises ImageError
+    with one sentence that names the file: missing, empty, not a picture, truncated or damaged, more than `max_pixels`
+    (default: GOLDEYE_MAX_PIXELS or 500 million), a side below `min_side`, samples other than 8 or 16 bit integers.
     """
-    with _opened(path, max_pixels) as image:
-        try:
-            pixels = _decode(_to_srgb(image, path))
-        except pyvips.Error as error:
-            raise _damaged(path, error) from None
-        return _upright(pixels, _orientation(image))
+    return _load(path, max_pixels, min_side, srgb=True).pixels
 
 
-def image_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def open_picture(path: Path, *, max_pixels: int | None = None, min_side: int = 1) -> Loaded:
+    """Decode a picture file with alpha, colour profile, EXIF and kind. Errors and warnings as in `read_image`.
+
+    Pixels keep their colour space: written again with the same profile they mean the same colours, and nothing of a
+    wide gamut is lost on the way through sRGB. CMYK alone becomes sRGB. A profile that is damaged or made for another
+    kind of picture is left out. XMP and IPTC are not kept.
+    """
+    return _load(path, max_pixels, min_side, srgb=False)
+
+
+def image_size(path: Path, *, max_pixels: int | None = None) -> tuple[int, int]:
     """(height, width) of the upright picture, from the file's header. Errors as in `read_image`."""
-    with _opened(path, max_pixels) as image:
-        size = image.height, image.width
-        return size if _orientation(image) < 5 else (size[1], size[0])
-
-
-def write_image(path: Path, picture: Picture, *, quality: int = 95) -> None:
-    """Write RGB (H, W, 3) in the format of the suffix, whole or not at all; ImageError if that cannot be done.
-
-    `.png` and `.tif` are lossless for uint8 and uint16, `.bmp` for uint8; `.jpg` and `.webp` are lossy with `quality`
-    1..100. uint16 is reduced to 8 bit for the formats that hold no more. Not for forked data-loader workers: libvips
-    writes with threads of its own, which a fork does not copy (reading needs none).
-    """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ImageError(f"'{path}' cannot be written: its ending must be one of {', '.join(SUFFIXES)}.")
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype not in (np.uint8, np.uint16) or picture.size == 0:
-        raise ValueError(f"(H, W, 3) of uint8 or uint16 expected, not {picture.shape} of {picture.dtype}")
-    if max(picture.shape) > _MAX_SIDE.get(suffix, 2**31):
-        height, width = picture.shape[:2]
-        raise ImageError(f"'{path}' cannot be written: {width} x {height} pixels are too many for a {suffix} file.")
-    if suffix in (".jpg", ".jpeg", ".webp", ".bmp") and picture.dtype == np.uint16:
-        picture = ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    try:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(_encode(picture, suffix, quality))
-    except (OSError, pyvips.Error) as error:
-        raise ImageError(f"'{path}' cannot be written: {_reason(error)}.") from None
+    with _opened(path, max_pixels, 1) as opened:
+        size = opened.image.height, opened.image.width
+        return size if opened.orientation < 5 else (size[1], size[0])
 
 
 def find_images(folder: Path, *, recursive: bool = True) -> list[Path]:
@@ -108,124 +109,222 @@ def _hidden(relative: Path) -> bool:
     return any(part.startswith(".") for part in relative.parts)
 
 
-# Reading ---------------------------------------------------------------------------------------------------------
+# Opening ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Opened:
+    """An undecoded picture and what its file says about it."""
+
+    image: Any
+    frames: int = 1
+    exif: bytes | None = None
+
+    @property
+    def orientation(self) -> int:
+        """EXIF's and TIFF's: 1..8."""
+        return int(self.image.get("orientation")) if self.image.get_typeof("orientation") else 1
 
 
 @contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Any]:
-    """The undecoded picture of a file as a pyvips.Image (the file stays open as long as the block runs)."""
+def _opened(path: Path, max_pixels: int | None, min_side: int) -> Iterator[_Opened]:
+    """The undecoded picture of a file (which stays open as long as the block runs); every refusal is an ImageError."""
+    limit = _pixel_limit() if max_pixels is None else max_pixels
     try:
         if path.is_dir():
             raise ImageError(f"'{path}' is a folder, not a picture.")
         with path.open("rb", buffering=0) as file:
-            yield _header(path, file, max_pixels)
+            opened = _header(path, file, limit)
+            if min(opened.image.width, opened.image.height) < min_side:
+                size = f"{opened.image.width} x {opened.image.height}"
+                raise ImageError(f"'{path}' has {size} pixels; each side needs at least {min_side}.")
+            yield opened
     except FileNotFoundError:
         raise ImageError(f"There is no picture '{path}'.") from None
     except OSError as error:
-        raise ImageError(f"'{path}' cannot be read: {_reason(error)}.") from None
+        raise ImageError(f"'{path}' cannot be read: {reason(error)}.") from None
+    except pyvips.Error as error:
+        raise ImageError(f"'{path}' is truncated or damaged: {reason(error)}.") from None
+    except MemoryError:
+        raise ImageError(f"'{path}' does not fit into memory.") from None
 
 
-def _header(path: Path, file: BinaryIO, max_pixels: int) -> Any:
+def _pixel_limit() -> int:
+    limit = os.environ.get("GOLDEYE_MAX_PIXELS", str(MAX_PIXELS))
+    if not limit.isdecimal():
+        raise InvalidInput(f"GOLDEYE_MAX_PIXELS must be a number of pixels, not '{limit}'.")
+    return int(limit)
+
+
+def _header(path: Path, file: BinaryIO, limit: int) -> _Opened:
     """Choose the decoder by the file's first bytes (endings lie), read the header, refuse what is too large."""
     start = file.read(16)
     file.seek(0)
     if not start:
         raise ImageError(f"'{path}' is empty (0 bytes).")
-    try:
-        if start.startswith(b"\x89PNG\r\n\x1a\n"):
-            image = _vips(pyvips.Image.pngload_source, file)
-        elif start.startswith(b"\xff\xd8\xff"):
-            image = _vips(pyvips.Image.jpegload_source, file)
-        elif start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            image = _vips(pyvips.Image.tiffload_source, file)
-        elif start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-            return _pillow(path, WebPImageFile, file, max_pixels)
-        elif start.startswith(b"BM"):
-            return _pillow(path, BmpImageFile, file, max_pixels)
-        else:
-            raise ImageError(f"'{path}' is not a picture that Goldeye reads (PNG, JPEG, WebP, TIFF, BMP).")
-    except pyvips.Error as error:
-        raise _damaged(path, error) from None
-    _check_size(path, image.width, image.height, max_pixels)
-    return image
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        frames = _png_frames(_reader(file))
+        opened = _Opened(_vips(pyvips.Image.pngload_source, file), frames)
+    elif start.startswith(b"\xff\xd8\xff"):
+        opened = _Opened(_vips(pyvips.Image.jpegload_source, file))
+    elif start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        block = exif.of_tiff(_reader(file))
+        image = _vips(pyvips.Image.tiffload_source, file)
+        frames = int(image.get("n-pages")) if image.get_typeof("n-pages") else 1
+        opened = _Opened(image, frames, block)
+    elif start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return _pillow(path, WebPImageFile, file, limit)
+    elif start.startswith(b"BM"):
+        return _pillow(path, BmpImageFile, file, limit)
+    else:
+        raise ImageError(f"'{path}' is not a picture that Goldeye reads (PNG, JPEG, WebP, TIFF, BMP).")
+    _check_size(path, opened.image.width, opened.image.height, limit)
+    if opened.image.get_typeof("exif-data"):
+        opened.exif = exif.upright(opened.image.get("exif-data"))
+    return opened
 
 
 def _vips(load: Callable[..., Any], file: BinaryIO) -> Any:
+    file.seek(0)
     source = pyvips.Source.new_from_descriptor(file.fileno())
     return load(source, access="sequential", fail_on="error")
 
 
-def _pillow(path: Path, decoder: type[Any], file: BinaryIO, max_pixels: int) -> Any:
+def _reader(file: BinaryIO) -> exif.Read:
+    size = file.seek(0, os.SEEK_END)
+
+    def read(offset: int, length: int) -> bytes:
+        file.seek(offset)
+        return file.read(min(length, size))  # a damaged file may ask for gigabytes
+
+    return read
+
+
+def _png_frames(read: exif.Read) -> int:
+    """How many frames an animated PNG announces (in a chunk of its own, before its picture data)."""
+    offset = 8
+    for _ in range(1000):  # far more chunks than come before the picture data
+        head = read(offset, 12)
+        if len(head) < 12 or head[4:8] == b"IDAT":
+            break
+        if head[4:8] == b"acTL":
+            return int.from_bytes(head[8:12], "big")
+        offset += 12 + int.from_bytes(head[:4], "big")
+    return 1
+
+
+def _pillow(path: Path, decoder: type[Any], file: BinaryIO, limit: int) -> _Opened:
     """Decode with Pillow and hand over to libvips with profile and orientation."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about damage that it then works around
             frame = decoder(file)
-            _check_size(path, frame.width, frame.height, max_pixels)
-            profile, orientation = frame.info.get("icc_profile"), frame.getexif().get(0x0112, 1)
-            image = pyvips.Image.new_from_array(np.asarray(frame.convert("RGB")))
-    except ImageError:
+            _check_size(path, frame.width, frame.height, limit)
+            profile, block, orientation = frame.info.get("icc_profile"), frame.info.get("exif"), frame.getexif()
+            alpha = frame.has_transparency_data
+            kind = "L" if frame.mode in ("1", "L") else "RGB"
+            frames = getattr(frame, "n_frames", 1)
+            image = pyvips.Image.new_from_array(np.asarray(frame.convert("RGBA" if alpha else kind)))
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's parsers let any kind through on damaged files
-        raise _damaged(path, error) from None
-    image = image.copy(interpretation="srgb")
+        raise ImageError(f"'{path}' is truncated or damaged: {reason(error)}.") from None
+    image = image.copy(interpretation="b-w" if image.bands == 1 else "srgb")
     if profile:
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    if orientation in range(1, 9):
-        image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
-    return image
+    if (turn := orientation.get(exif.ORIENTATION)) in range(1, 9):
+        image.set_type(pyvips.GValue.gint_type, "orientation", turn)
+    return _Opened(image, frames, exif.upright(block) if block else None)
 
 
-def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise ImageError(f"'{path}' has {width} x {height} pixels, more than the limit of {max_pixels:,}.")
+def _check_size(path: Path, width: int, height: int, limit: int) -> None:
+    if width * height > limit:
+        raise ImageError(
+            f"'{path}' has {width} x {height} pixels, more than the limit of {limit:,}.",
+            hint="The environment variable GOLDEYE_MAX_PIXELS sets another limit.",
+        )
 
 
-def _to_srgb(image: Any, path: Path) -> Any:
-    """Integer samples, without alpha, in sRGB: one band (grey) or three."""
-    if image.format not in ("uchar", "ushort"):
-        raise ImageError(f"'{path}' holds samples that are not 8 or 16 bit integers ({image.format}).")
-    if image.hasalpha():
-        image = image.extract_band(0, n=image.bands - 1)
+# Decoding --------------------------------------------------------------------------------------------------------
+
+
+def _load(path: Path, max_pixels: int | None, min_side: int, *, srgb: bool) -> Loaded:
+    with _opened(path, max_pixels, min_side) as opened:
+        image = opened.image
+        if image.format not in ("uchar", "ushort"):
+            raise ImageError(f"'{path}' holds samples that are not 8 or 16 bit integers ({image.format}).")
+        alpha = image.extract_band(image.bands - 1) if image.hasalpha() else None
+        colours = image if alpha is None else image.extract_band(0, n=image.bands - 1)
+        if colours.bands not in (1, 3) and not (colours.interpretation == "cmyk" and colours.bands == 4):
+            raise ImageError(f"'{path}' has {colours.bands} channels; grey, RGB and CMYK pictures are read.")
+        grey = colours.bands == 1
+        profile = _profile(image)
+        if colours.interpretation == "cmyk" or (srgb and profile and not is_srgb(profile)):
+            colours, profile = to_srgb(colours, profile), None
+        kept = _fitting(profile, grey)
+        bands = decode(colours if alpha is None else colours.bandjoin(alpha))
+        if opened.frames > 1:
+            warnings.warn(f"'{path}' holds {opened.frames} pictures; the first is read.", stacklevel=3)
+        bands = _upright(bands, opened.orientation)
+        if alpha is None:
+            return Loaded(three_bands(bands), None, grey, kept, opened.exif)
+        return Loaded(three_bands(bands[..., :-1]), bands[..., -1].copy(), grey, kept, opened.exif)
+
+
+def _profile(image: Any) -> bytes | None:
+    """The embedded ICC profile if it can be read at all."""
+    if not image.get_typeof("icc-profile-data"):
+        return None
+    profile = bytes(image.get("icc-profile-data"))
+    try:
+        ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    return profile
+
+
+def _fitting(profile: bytes | None, grey: bool) -> bytes | None:
+    """The profile if it describes pictures of this kind (bytes 16-19 of an ICC profile name the colour space)."""
+    return profile if profile and profile[16:20] == (b"GRAY" if grey else b"RGB ") else None
+
+
+def is_srgb(profile: bytes) -> bool:
+    """Whether an ICC profile is sRGB itself (a round trip through which would cost ±1)."""
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError):
+        return False
+    return name.startswith("sRGB")
+
+
+def to_srgb(image: Any, profile: bytes | None) -> Any:
+    """A pyvips.Image of one, three or four (CMYK) bands in sRGB; a profile that does not fit counts as none."""
     deep = image.format == "ushort"
-    if _has_other_profile(image):
+    if profile is not None:
+        image = image.copy()
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
         try:
             return image.icc_transform("srgb", embedded=True, intent="relative", depth=16 if deep else 8)
         except pyvips.Error:
-            pass  # a broken profile, or one for another kind of picture: read as if there were none
-    if image.interpretation == "cmyk":
-        image = image.colourspace("rgb16" if deep else "srgb")
-    if image.bands not in (1, 3):
-        raise ImageError(f"'{path}' has {image.bands} channels; grey, RGB and CMYK pictures are read.")
-    return image
+            pass
+    return image.colourspace("rgb16" if deep else "srgb") if image.interpretation == "cmyk" else image
 
 
-def _has_other_profile(image: Any) -> bool:
-    """True if an ICC profile is embedded that is not sRGB itself (a round trip through which would cost ±1)."""
-    if image.get_typeof("icc-profile-data") == 0:
-        return False
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.get("icc-profile-data")))
-        return not ImageCms.getProfileDescription(profile).startswith("sRGB")
-    except (ImageCms.PyCMSError, OSError):
-        return False
-
-
-def _decode(image: Any) -> Picture:
-    """RGB pixels (H, W, 3), decoded strip by strip in this thread (libvips' own threads do not survive a fork)."""
+def decode(image: Any) -> Picture:
+    """The pixels (H, W, bands), decoded strip by strip in this thread (libvips' own threads do not survive a fork)."""
     region = pyvips.Region.new(image)
-    size = image.height, image.width, 3
+    size = image.height, image.width, image.bands
     pixels: Picture = np.empty(size, np.uint16) if image.format == "ushort" else np.empty(size, np.uint8)
     for top in range(0, image.height, _STRIP):
         rows = min(_STRIP, image.height - top)
         strip = np.frombuffer(region.fetch(0, top, image.width, rows), pixels.dtype)
-        pixels[top : top + rows] = strip.reshape(rows, image.width, image.bands)  # one band fills all three
+        pixels[top : top + rows] = strip.reshape(rows, image.width, image.bands)
     return pixels
 
 
-def _orientation(image: Any) -> int:
-    """The EXIF/TIFF orientation 1..8."""
-    return int(image.get("orientation")) if image.get_typeof("orientation") else 1
+def three_bands(pixels: Picture) -> Picture:
+    """One channel three times, three as they are, in one piece of memory."""
+    return cast("Picture", np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
 
 
 def _upright(pixels: Picture, orientation: int) -> Picture:
@@ -239,33 +338,7 @@ def _upright(pixels: Picture, orientation: int) -> Picture:
     return pixels.copy() if orientation > 1 else pixels
 
 
-# Writing ---------------------------------------------------------------------------------------------------------
-
-
-def _encode(picture: Picture, suffix: str, quality: int) -> bytes:
-    if suffix == ".bmp":
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "BMP")
-        return buffer.getvalue()
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(picture))
-    if suffix == ".png":
-        image = image.copy(interpretation="rgb16" if picture.dtype == np.uint16 else "srgb")
-        # "up" with fast deflate beats no filter in both time and size on photographs, and a filter search in time.
-        data = image.pngsave_buffer(compression=1, filter="up")
-    elif suffix == ".webp":
-        data = image.webpsave_buffer(Q=quality)
-    elif suffix in (".tif", ".tiff"):
-        data = image.tiffsave_buffer(compression="deflate", predictor="horizontal")
-    else:
-        data = image.jpegsave_buffer(Q=quality)
-    return bytes(data)
-
-
-def _damaged(path: Path, error: Exception) -> ImageError:
-    return ImageError(f"'{path}' is truncated or damaged: {_reason(error)}.")
-
-
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of a library's message, without the file name it may repeat and without a closing stop."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

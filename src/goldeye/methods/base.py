@@ -66,8 +66,9 @@ class Method:
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """One update. Returns each term's contribution (|weight| * value), the loss, and the discriminator's terms.
 
-        Raises NonFiniteStep with no weight changed by the update that was not finite.
+        Raises NonFiniteStep with no weight or buffer changed by the network whose update was not finite.
         """
+        buffers = [(buffer, buffer.clone()) for network in self.networks() for buffer in network.buffers()]
         try:
             sr = self.generator(batch["lr"])
             terms = self.generator_terms(batch, sr)
@@ -77,12 +78,20 @@ class Method:
                 self.averaged.update(self._plain_generator)
             logged = {name: abs(term.weight) * term.value.detach() for name, term in terms.items()}
             return logged | {"loss": loss.detach()} | self.discriminator_step(batch, sr.detach())
+        except NonFiniteStep:
+            for buffer, before in buffers:  # batch norm has seen the values that were not finite
+                buffer.copy_(before)
+            raise
         finally:
             # A skipped step is still a step of the schedule (torch warns when it is the very first).
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
                 for scheduler in self.schedulers:
                     scheduler.step()
+
+    def networks(self) -> list[nn.Module]:
+        """The networks that a step trains."""
+        return [self._plain_generator]
 
     def update(self, loss: Tensor, network: nn.Module, optimizer: Optimizer) -> None:
         """One optimizer step on `loss`, or NonFiniteStep."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from goldeye.config import TrainConfig
 from goldeye.losses.adversarial import discriminator_loss, generator_loss
@@ -51,6 +51,9 @@ class GanMethod(Method):
         real, fake = discriminator_loss(self._adversarial.kind, real_logits, fake_logits)
         self.update(real + fake, self.discriminator, self.discriminator_optimizer)
         return {"d_real": real.detach(), "d_fake": fake.detach()}
+
+    def networks(self) -> list[nn.Module]:
+        return [*super().networks(), self._plain_discriminator]
 
     def state(self) -> dict[str, Any]:
         return super().state() | {

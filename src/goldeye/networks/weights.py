@@ -265,3 +265,15 @@ def _found(path: Path) -> str:
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         return "a web page"
     return "text" if head.isascii() and b"\0" not in head else "damaged or of an unknown kind"
+
+
+def require_picture_network(model: LoadedModel, device: str) -> None:
+    """Refuse, before any work, a network that does not make RGB pictures of its scale (a discriminator, a grey one)."""
+    side = 32  # a multiple of what every network here asks for
+    try:
+        with torch.inference_mode():
+            shape = tuple(model.module(torch.zeros(1, 3, side, side, device=device)).shape)
+    except RuntimeError:
+        shape = None
+    if shape != (1, 3, side * model.scale, side * model.scale):
+        raise InvalidInput(f"'{model.path}' holds a network ({model.architecture}) that does not make RGB pictures.")

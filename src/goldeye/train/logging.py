@@ -70,7 +70,9 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
 def write_samples(run: Path, step: int, network: torch.nn.Module, batch: dict[str, Tensor]) -> None:
     """samples/step-N.png: a row a sample, with the LR (enlarged by nearest), the result and the ground truth."""
     lr, gt = batch["lr"][:SAMPLES].float(), batch["gt"][:SAMPLES].float()
-    sr = network(lr).float()
+    training = network.training
+    sr = network.eval()(lr).float()  # in training mode the picture would change the statistics of batch norm
+    network.train(training)
     shown = torch.cat([F.interpolate(lr, size=gt.shape[2:], mode="nearest"), sr, gt], dim=3)  # (B, 3, H, 3W)
     grid = torch.cat(list(shown), dim=1)  # (3, B*H, 3W)
     write_image(run / "samples" / f"step-{step:08d}.png", from_tensor(grid.cpu()))

@@ -13,19 +13,18 @@ from types import FrameType
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from goldeye.batch import bar
-from goldeye.config import TrainConfig, differing_keys, to_yaml, validate
+from goldeye.config import TrainConfig, differing_keys, parse_yaml, to_yaml, validate
 from goldeye.dataset.multi_gt import MultiGTDataset
 from goldeye.dataset.synthetic import PhotoDataset, Sample
 from goldeye.degrade import get_pipeline
 from goldeye.errors import Interrupted, InvalidInput, RunStopped
 from goldeye.files import atomic_path, write_text
 from goldeye.methods import METHODS, NonFiniteStep
-from goldeye.train.checkpoint import latest_step, latest_weights, load_checkpoint, save_checkpoint
+from goldeye.train.checkpoint import has_checkpoint, latest_step, latest_weights, load_checkpoint, save_checkpoint
 from goldeye.train.engine import Engine
 from goldeye.train.logging import RunLog, write_samples
 
@@ -46,14 +45,21 @@ def train(config: TrainConfig, run: Path, *, recipe: str, fresh: bool = False, d
     Raises InvalidInput when `run` holds another configuration, Interrupted after Ctrl-C or SIGTERM (the step in
     progress finished and saved), RunStopped after `nonfinite_limit` non-finite steps in a row.
     """
-    _prepare(config, run, fresh)
-    if latest_step(run) >= config.steps:
-        return TrainResult(run, latest_weights(run), config.steps, config.steps)
+    if fresh:
+        _clear(run)
+    _refuse_other_settings(config, run)
+    if (done := latest_step(run)) >= config.steps:
+        return TrainResult(run, latest_weights(run), done, done)
     engine = Engine(device, config.precision)
     dataset = build_dataset(config)
     torch.manual_seed(config.seed)
     method = METHODS[config.method](config, engine)
+    # Only now, so that a first attempt with a wrong path or setting leaves nothing behind.
+    write_text(run / "config.yaml", to_yaml(config))
     start = load_checkpoint(run, method)
+    if start >= config.steps:  # killed after the last state was written and before the weights were
+        save_checkpoint(run, start, method, config, recipe, dataset.pictures())
+        return TrainResult(run, latest_weights(run), start, start)
     loader = _loader(dataset, config, start)
     bad_steps = 0
     with RunLog(run, start) as log, _stop_signal() as stopped, bar(recipe, config.steps, start) as advance:
@@ -69,14 +75,15 @@ def train(config: TrainConfig, run: Path, *, recipe: str, fresh: bool = False, d
                     raise RunStopped(
                         f"Training stopped at step {step}: loss or gradient not finite {bad_steps} times in a row; "
                         f"the batches are in '{run / 'nonfinite'}'.",
-                        hint="Lower optimizer.lr, or train with precision fp32; the last checkpoint is good.",
+                        hint="Start a new run from its last checkpoint with --set generator.init=RUN and a lower "
+                        "optimizer.lr, or with precision=fp32.",
                     ) from None
                 values = {}
             if values and (step % config.log_every == 0 or step in (1, config.steps)):
                 log.write(step, method.generator_optimizer.param_groups[0]["lr"], values)
             last = step == config.steps or stopped.is_set()
             if step % config.checkpoint_every == 0 or last:
-                save_checkpoint(run, step, method, config, recipe)
+                save_checkpoint(run, step, method, config, recipe, dataset.pictures())
                 write_samples(run, step, method.inference_network(), batch)
             advance()
             if stopped.is_set() and step < config.steps:
@@ -104,6 +111,8 @@ def _loader(dataset: Dataset[Sample], config: TrainConfig, start: int) -> DataLo
         batch_size=config.data.batch,
         sampler=numbers,
         num_workers=config.data.workers,
+        # A fork of this process would carry locks of libvips, OpenCV and OpenMP without the threads that hold them.
+        multiprocessing_context="spawn" if config.data.workers else None,
         worker_init_fn=_one_thread,
     )
 
@@ -115,21 +124,31 @@ def _one_thread(worker: int) -> None:
     cv2.setNumThreads(1)
 
 
-def _prepare(config: TrainConfig, run: Path, fresh: bool) -> None:
+OWN = ("config.yaml", "checkpoints", "tensorboard", "samples", "nonfinite", "metrics.jsonl")
+
+
+def _clear(run: Path) -> None:
+    """Remove what a run writes, and nothing else that may lie in its folder."""
+    for name in OWN:
+        path = run / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _refuse_other_settings(config: TrainConfig, run: Path) -> None:
+    """A run that has a checkpoint goes on with the settings it was started with, or not at all."""
     path = run / "config.yaml"
-    if fresh and run.exists():
-        if any(run.iterdir()) and not path.is_file():
-            raise InvalidInput(f"'{run}' holds files but no config.yaml; --fresh only clears folders that are runs.")
-        shutil.rmtree(run)
-    if path.is_file():
-        earlier = validate(TrainConfig, yaml.safe_load(path.read_text(encoding="utf-8")), where=f"'{path}'")
-        keys = differing_keys(earlier, config)
-        if keys:
-            raise InvalidInput(
-                f"Run '{run}' was started with other settings: {', '.join(keys)}.",
-                hint="Use the same settings to continue it, another -o for a new run, or --fresh to start over.",
-            )
-    write_text(path, to_yaml(config))
+    if not path.is_file() or not has_checkpoint(run):
+        return
+    earlier = validate(TrainConfig, parse_yaml(path.read_text(encoding="utf-8"), str(path)), where=f"'{path}'")
+    keys = differing_keys(earlier, config)
+    if keys:
+        raise InvalidInput(
+            f"Run '{run}' was started with other settings: {', '.join(keys)}.",
+            hint="Use the same settings to continue it, another -o for a new run, or --fresh to start over.",
+        )
 
 
 def _keep_batch(run: Path, step: int, batch: dict[str, Tensor]) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from goldeye.config import TrainConfig
 from goldeye.errors import GoldeyeError
 from goldeye.images import read_image
-from goldeye.losses.perceptual import load_vgg19
-from goldeye.methods.base import build
+from goldeye.methods import METHODS
+from goldeye.train.engine import Engine
 from goldeye.train.loop import build_dataset
 
+T = TypeVar("T")
 
-def dry_run(config: TrainConfig) -> dict[str, Any]:
-    """{"ok", "problems": [sentence], "plan": {…}}; every picture that training would read is decoded once."""
+
+def dry_run(config: TrainConfig, device: str = "auto") -> dict[str, Any]:
+    """{"ok", "problems": [sentence], "plan": {…}}: data set, networks and losses are built as training builds them.
+
+    Every picture that training would read is decoded once.
+    """
     problems: list[str] = []
     plan: dict[str, Any] = {
         "method": config.method,
@@ -23,28 +29,20 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         "scale": config.scale,
         "samples": config.steps * config.data.batch,
     }
-    try:
-        dataset = build_dataset(config)
+    dataset = _note(problems, lambda: build_dataset(config))
+    if dataset is not None:
         plan["items"] = len(dataset)
         plan["epochs"] = round(plan["samples"] / plan["items"], 2)
         for path in dataset.pictures():
-            _note(problems, lambda path=path: read_image(path))
-    except GoldeyeError as error:
-        problems.append(error.message)
-    for role in ("generator", "discriminator"):
-        network = getattr(config, role)
-        if network is not None:
-            built = _note(problems, lambda network=network: build(network))
-            if built is not None:
-                plan[f"{role}_parameters"] = sum(p.numel() for p in built.parameters())
-    perceptual = config.losses.perceptual
-    if perceptual is not None:
-        _note(problems, lambda: load_vgg19(perceptual.layers, perceptual.weights))
+            _note(problems, lambda path=path: read_image(path))  # type: ignore[misc]
+    method = _note(problems, lambda: METHODS[config.method](config, Engine(device, config.precision)))
+    if method is not None:
+        plan["parameters"] = [sum(p.numel() for p in network.parameters()) for network in method.networks()]
     plan["config"] = config.model_dump(mode="json")
     return {"ok": not problems, "problems": problems, "plan": plan}
 
 
-def _note(problems: list[str], check: Any) -> Any:
+def _note(problems: list[str], check: Callable[[], T]) -> T | None:
     """The result of `check`, or None with its sentence noted."""
     try:
         return check()

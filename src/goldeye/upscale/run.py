@@ -16,10 +16,11 @@ from goldeye.images import (
     SUFFIXES,
     FloatPicture,
     Picture,
+    check_writable,
     find_images,
     from_tensor,
     matlab_resize,
-    read_image,
+    open_picture,
     to_float,
     to_tensor,
     to_uint8,
@@ -102,8 +103,9 @@ def upscale_files(
     """Upscale files and folders (recursively, their structure kept) into the folder `output`, as NAME + suffix + ext.
 
     One input file may also go to one output file, named with an image's ending. `ext` is png unless given. `outscale`
-    is the final size over the input's: the model's result is resized to it as MATLAB does. Finished files are skipped
-    unless `overwrite`; a picture that fails is reported and the rest goes on.
+    is the final size over the input's: the model's result is resized to it as MATLAB does. Results are 8-bit and opaque
+    (alpha is dropped), upright, with the input's colour profile and EXIF; grey pictures stay grey. Finished files are
+    skipped unless `overwrite`; a picture that fails, or is too large for its format, is reported and the rest goes on.
     Raises InvalidInput, before any work, for what cannot be meant: no pictures, two pictures with one output, an output
     in the place of an input.
     """
@@ -122,13 +124,15 @@ def upscale_files(
         for source, target in todo:
             start = time.perf_counter()
             try:
-                picture = read_image(source)
+                photo = open_picture(source)
+                height, width = _final_size(photo.pixels, model.scale if outscale is None else outscale)
+                check_writable(target, height, width)
                 large = upscale_picture(
-                    model.module, picture, scale=model.scale, tile=tile, tile_pad=tile_pad, device=device
+                    model.module, photo.pixels, scale=model.scale, tile=tile, tile_pad=tile_pad, device=device
                 )
-                if outscale is not None:
-                    large = _resized(large, picture, outscale)
-                write_image(target, large)
+                if large.shape[:2] != (height, width):
+                    large = to_uint8(matlab_resize(to_float(large), height, width))
+                write_image(target, large, grey=photo.grey, icc=photo.icc, exif=photo.exif)
             except (GoldeyeError, OSError, MemoryError, RuntimeError) as error:  # RuntimeError: torch, out of memory
                 result.failed.append({"input": str(source), "error": str(error)})
             else:
@@ -138,12 +142,10 @@ def upscale_files(
     return result
 
 
-def _resized(large: Picture, picture: Picture, outscale: float) -> Picture:
-    """The model's result at `outscale` times the input's size."""
-    height, width = (max(1, round(side * outscale)) for side in picture.shape[:2])
-    if (height, width) == large.shape[:2]:
-        return large
-    return to_uint8(matlab_resize(to_float(large), height, width))
+def _final_size(picture: Picture, scale: float) -> tuple[int, int]:
+    """(height, width) at `scale` times the input's size."""
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    return height, width
 
 
 def _plan(inputs: list[Path], output: Path, suffix: str, ext: str | None) -> list[tuple[Path, Path]]:
