@@ -2,8 +2,8 @@
 when a parameter of a preset is off by 20 %.
 
 Sample n of both sides starts from the same GT crop, so differences of their statistics are free of the crop's own
-variance. All limits are in standard errors of such differences (z): a hundred or two statistics are looked at for each
-preset, so |z| > 5 happens by chance in one of 10,000 runs, and the seeds are fixed.
+variance. All limits are in standard errors of such differences (z): several hundred statistics are looked at for each
+preset, so |z| > 5 happens by chance in about one of 5,000 runs, and the seeds are fixed.
 """
 
 from __future__ import annotations
