@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two processes share the machine's cores; more threads than cores slow every test down.
 TEST_WORKERS ?= 2
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: help demo test test-all lint bench clean
 .DEFAULT_GOAL := help
 
 help:

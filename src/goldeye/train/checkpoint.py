@@ -51,10 +51,8 @@ def latest_weights(run: Path) -> Path:
     return run / "checkpoints" / f"step-{latest_step(run):08d}.safetensors"
 
 
-def save_checkpoint(
-    run: Path, step: int, method: Method, config: TrainConfig, recipe: str, pictures: list[Path]
-) -> None:
-    """Write the checkpoint of `step` and drop those beyond `keep_checkpoints`; `pictures` are the training data."""
+def save_checkpoint(run: Path, step: int, method: Method, config: TrainConfig, recipe: str, data_sha256: str) -> None:
+    """Write the checkpoint of `step` and drop those beyond `keep_checkpoints`; `data_sha256` is `data_hash`'s."""
     folder = run / "checkpoints"
     name = f"step-{step:08d}"
     state = {"format": FORMAT, "step": step, "method": method.state()}
@@ -76,7 +74,7 @@ def save_checkpoint(
             "step": str(step),
             "goldeye": __version__,
             "config_sha256": sha256(run / "config.yaml"),
-            "data_sha256": data_hash(pictures),
+            "data_sha256": data_sha256,
         },
     )
     write_text(folder / "latest", name + "\n")

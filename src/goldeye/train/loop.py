@@ -24,7 +24,14 @@ from goldeye.degrade import get_pipeline
 from goldeye.errors import Interrupted, InvalidInput, RunStopped
 from goldeye.files import atomic_path, write_text
 from goldeye.methods import METHODS, NonFiniteStep
-from goldeye.train.checkpoint import has_checkpoint, latest_step, latest_weights, load_checkpoint, save_checkpoint
+from goldeye.train.checkpoint import (
+    data_hash,
+    has_checkpoint,
+    latest_step,
+    latest_weights,
+    load_checkpoint,
+    save_checkpoint,
+)
 from goldeye.train.engine import Engine
 from goldeye.train.logging import RunLog, write_samples
 
@@ -52,13 +59,14 @@ def train(config: TrainConfig, run: Path, *, recipe: str, fresh: bool = False, d
         return TrainResult(run, latest_weights(run), done, done)
     engine = Engine(device, config.precision)
     dataset = build_dataset(config)
+    data = data_hash(dataset.pictures())
     torch.manual_seed(config.seed)
     method = METHODS[config.method](config, engine)
     # Only now, so that a first attempt with a wrong path or setting leaves nothing behind.
     write_text(run / "config.yaml", to_yaml(config))
     start = load_checkpoint(run, method)
     if start >= config.steps:  # killed after the last state was written and before the weights were
-        save_checkpoint(run, start, method, config, recipe, dataset.pictures())
+        save_checkpoint(run, start, method, config, recipe, data)
         return TrainResult(run, latest_weights(run), start, start)
     loader = _loader(dataset, config, start)
     bad_steps = 0
@@ -83,7 +91,7 @@ def train(config: TrainConfig, run: Path, *, recipe: str, fresh: bool = False, d
                 log.write(step, method.generator_optimizer.param_groups[0]["lr"], values)
             last = step == config.steps or stopped.is_set()
             if step % config.checkpoint_every == 0 or last:
-                save_checkpoint(run, step, method, config, recipe, dataset.pictures())
+                save_checkpoint(run, step, method, config, recipe, data)
                 write_samples(run, step, method.inference_network(), batch)
             advance()
             if stopped.is_set() and step < config.steps:
