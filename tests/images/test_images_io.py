@@ -276,10 +276,10 @@ def test_the_limit_of_pixels_is_a_setting(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_picture_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: object) -> None:
+    def full(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("goldeye.images.io.decode", full)
+    monkeypatch.setattr("goldeye.images.io._decode", full)
     refused(save(tmp_path / "a.png", smooth()), "does not fit into memory")
 
 

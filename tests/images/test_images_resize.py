@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goldeye.images import matlab_resize, matlab_resize_scale
+from goldeye.images import matlab_resize, matlab_resize_scale, resize_into, resize_rows, to_float, to_integers
 
 sides = st.integers(1, 40)
 
@@ -32,6 +32,40 @@ def test_any_size_to_any_size(height: int, width: int, new_height: int, new_widt
 def test_a_scale_rounds_sizes_up(height: int, width: int, scale: float) -> None:
     resized = matlab_resize_scale(noise(height, width), scale)
     assert resized.shape[:2] == (math.ceil(height * scale), math.ceil(width * scale))
+
+
+@settings(deadline=None)
+@given(sides, sides, sides, sides, st.data(), st.sampled_from([np.uint8, np.uint16, np.float32]), st.integers(1, 5))
+def test_some_rows_are_those_of_the_whole(
+    height: int, width: int, out: int, new_width: int, data: st.DataObject, dtype: type[np.uint8], channels: int
+) -> None:
+    top = data.draw(st.integers(0, out - 1))
+    bottom = data.draw(st.integers(top + 1, out))
+    values = np.random.default_rng([height, width]).random((height, width, channels), dtype=np.float32)
+    picture = values if dtype == np.float32 else to_integers(values, dtype)
+    whole = matlab_resize(values if dtype == np.float32 else to_float(picture), out, new_width)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(resize_rows(picture, out, new_width, top, bottom), whole[top:bottom])
+
+
+def test_rows_need_only_what_they_depend_on() -> None:
+    picture = noise(4000, 20)
+    picture[200:] = np.nan
+    assert np.isfinite(resize_rows(picture, 8000, 20, 0, 390)).all()
+    assert np.isfinite(resize_rows(picture, 400, 20, 0, 18)).all()
+
+
+@settings(deadline=None)
+@given(sides, sides, sides, sides, st.sampled_from([np.uint8, np.uint16]), st.integers(1, 4), st.integers(1, 2000))
+def test_a_picture_resized_in_bands(
+    height: int, width: int, out: int, new_width: int, dtype: type[np.uint8], channels: int, band: int
+) -> None:
+    values = np.random.default_rng([height, width]).random((height, width, channels), dtype=np.float32)
+    picture = to_integers(values, dtype)
+    filled = np.full((out, new_width, channels), 77, dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("goldeye.images.resize._BAND", band)
+        resize_into(picture, filled)
+    np.testing.assert_array_equal(filled, to_integers(matlab_resize(to_float(picture), out, new_width), dtype))
 
 
 def test_the_same_size_is_the_same_picture() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -13,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import pyvips
+from PIL import Image
 
 from goldeye.errors import ImageError
-from goldeye.images import check_writable, open_picture, read_image, write_image
+from goldeye.images import check_writable, encode_png, open_picture, read_image, to_eight_bit, write_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
@@ -105,6 +107,66 @@ def test_what_is_no_picture_is_not_written(tmp_path: Path, wrong: npt.NDArray[An
 def test_an_alpha_that_does_not_fit(tmp_path: Path, alpha: npt.NDArray[Any]) -> None:
     with pytest.raises(ValueError, match="alpha"):
         write_image(tmp_path / "a.png", PIXELS, alpha=alpha)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 31])
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_bmp_is_the_one_that_pillow_writes(tmp_path: Path, width: int, grey: bool) -> None:
+    pixels = np.random.default_rng(width).integers(0, 256, (150, width, 3), np.uint8)
+    write_image(tmp_path / "ours.bmp", pixels, grey=grey)
+    Image.fromarray(pixels).convert("L" if grey else "RGB").save(tmp_path / "pillows.bmp")
+    assert (tmp_path / "ours.bmp").read_bytes() == (tmp_path / "pillows.bmp").read_bytes()
+
+
+def test_every_colours_luma(tmp_path: Path) -> None:
+    levels = np.arange(2**24, dtype=np.uint32).reshape(4096, 4096)
+    red, green, blue = levels >> 16, levels >> 8 & 255, levels & 255
+    write_image(tmp_path / "a.bmp", np.dstack([red, green, blue]).astype(np.uint8), grey=True)
+    with Image.open(tmp_path / "a.bmp") as image:
+        assert np.array_equal(np.asarray(image), (19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16)
+
+
+def test_luma_of_16_bits(tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (500, 500, 3), np.uint16)
+    deep[0] = np.array([0, 65535], np.uint16)[np.random.default_rng(1).integers(0, 2, (500, 3))]
+    write_image(tmp_path / "a.png", deep, grey=True)
+    red, green, blue = (deep[..., channel].astype(np.uint32) for channel in range(3))
+    expected = (19595 * red + 38470 * green + 7471 * blue + 2**15) >> 16
+    assert np.array_equal(open_picture(tmp_path / "a.png").pixels[..., 0], expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_a_view_of_a_larger_picture(tmp_path: Path, suffix: str) -> None:
+    whole = np.random.default_rng(0).integers(0, 256, (200, 90, 4), np.uint8)
+    view = whole[150:10:-1, 5:70:2, :3]
+    write_image(tmp_path / f"a{suffix}", view)
+    assert np.array_equal(read_image(tmp_path / f"a{suffix}"), view)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_one_value_everywhere(tmp_path: Path, dtype: type[np.uint8], suffix: str) -> None:
+    full = np.iinfo(dtype).max
+    write_image(
+        tmp_path / f"a{suffix}",
+        np.broadcast_to(dtype(full - 1), (20, 30, 3)),
+        alpha=np.broadcast_to(dtype(full), (20, 30)),
+    )
+    loaded = open_picture(tmp_path / f"a{suffix}")
+    assert loaded.alpha is not None
+    assert (loaded.pixels.shape, loaded.pixels.dtype) == ((20, 30, 3), dtype)
+    assert (loaded.pixels == full - 1).all()
+    assert (loaded.alpha == full).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_png_in_memory(dtype: type[np.uint8]) -> None:
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (20, 30, 3), dtype)
+    for content in (encode_png(pixels), encode_png(pixels[::2, 3:9], level=9)):
+        with Image.open(io.BytesIO(content)) as image:
+            assert (image.format, image.mode) == ("PNG", "RGB")
+            expected = to_eight_bit(pixels if image.width == 30 else pixels[::2, 3:9])
+            assert np.array_equal(np.asarray(image), expected)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])

@@ -13,7 +13,6 @@ encoded anew from their pixels, and no text from outside is ever joined to a pat
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Collection
 from datetime import timedelta
@@ -22,12 +21,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -36,7 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from goldeye.annotate.assign import LEASE, Assigner, ClientIdUsed, GroupPictures, UnknownAssignment
 from goldeye.annotate.store import SESSION_LIFE, Person, Store
 from goldeye.errors import GoldeyeError, ImageError, InvalidInput
-from goldeye.images import image_size, read_image
+from goldeye.images import encode_png, image_size, read_image
 
 log = logging.getLogger("goldeye.annotate")
 WEB = Path(str(files("goldeye.annotate") / "web"))
@@ -168,7 +165,7 @@ def picture(assignment: str, number: int, person: CurrentPerson, assigner: Curre
         raise UnknownAssignment("There is no such picture.")
     path = group.original if number == 0 else group.candidates[work.order[number - 1]]
     headers = {"Cache-Control": "private, max-age=86400, immutable"}  # an address never shows another picture
-    return Response(_png(path), media_type="image/png", headers=headers)
+    return Response(encode_png(read_image(path)), media_type="image/png", headers=headers)
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -217,15 +214,6 @@ def _common_size(group: GroupPictures) -> tuple[int, int]:
                 f"has {size[1]}x{size[0]}."
             )
     return size
-
-
-def _png(path: Path) -> bytes:
-    pixels = read_image(path)
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 # Errors and protection ------------------------------------------------------------------------------------------

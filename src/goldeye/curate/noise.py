@@ -34,7 +34,7 @@ from goldeye.degrade.noise_bank import (
 )
 from goldeye.errors import ImageError, InvalidInput, unknown_name
 from goldeye.files import sha256, write_lines, write_text
-from goldeye.images import Picture, find_images, read_image, to_float, to_uint8, write_image
+from goldeye.images import find_images, read_image, to_eight_bit, write_image
 
 RULES: dict[str, dict[str, float]] = {"cati": {"share": 0.02}, "impressionism": {"max_variance": 20.0, "min_mean": 0.0}}
 MIN_PATCH, MAX_PATCH = 8, 2048  # pixels a side; above, the exact sums of a window would not fit 64 bits
@@ -200,7 +200,7 @@ def _collect(
         # The hash in the name makes "it is there" mean "it is finished, and of this very picture".
         file = f"{PATCHES}/{picture.set}/{stem}-{found.sha256[:8]}-y{y}-x{x}.png"
         if not (bank / file).is_file():
-            pixels = _eight_bit(read_image(picture.path)) if pixels is None else pixels
+            pixels = to_eight_bit(read_image(picture.path)) if pixels is None else pixels
             write_image(bank / file, np.ascontiguousarray(pixels[y : y + side, x : x + side]))
             new = True
         statistics = {"mean": float(found.mean[i, j]), "variance": float(found.variance[i, j])}
@@ -216,10 +216,6 @@ def _collect(
         "windows": found.mean.size,
         "patches": len(rows),
     }
-
-
-def _eight_bit(picture: Picture) -> Bytes:
-    return picture if picture.dtype == np.uint8 else to_uint8(to_float(picture))  # type: ignore[return-value]
 
 
 def _counts(sources: list[dict[str, Any]], with_auxiliary: bool) -> dict[Literal["target", "auxiliary"], SetCounts]:
@@ -294,7 +290,7 @@ class _Scan:
         digest = sha256(picture.path)
         if key in self.known and self.known[key].sha256 == digest:
             return self.known[key], None
-        pixels = _eight_bit(read_image(picture.path))
+        pixels = to_eight_bit(read_image(picture.path))
         mean, variance = window_statistics(pixels, self.settings["patch"], self.settings["stride"])
         self.known[key] = _Scanned(digest, pixels.shape[0], pixels.shape[1], mean, variance)
         self.fresh.add(key)

@@ -17,7 +17,7 @@ from goldeye import __version__
 from goldeye.dataset.groups import Dataset, Group
 from goldeye.dataset.labels import finals
 from goldeye.files import write_text
-from goldeye.images import Picture, matlab_resize, read_image, to_float, to_uint8
+from goldeye.images import Picture, encode_png, matlab_resize, read_image, to_float, to_uint8
 from goldeye.train.logging import read_metrics
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pyvips", "lightning-fabric", "fastapi", "scikit-image")
@@ -63,11 +63,7 @@ def _figure(value: dict[str, Any], metric: str) -> str:
 
 def _png(picture: Picture) -> str:
     """A data URL."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return _data_url(buffer.getvalue(), "image/png")
+    return _data_url(encode_png(picture, level=6), "image/png")
 
 
 def _data_url(content: bytes, kind: str) -> str:

@@ -7,14 +7,19 @@ from goldeye.images.colour import (
     Picture,
     from_tensor,
     luma_bt601,
+    premultiply,
     rgb_to_lab,
+    to_eight_bit,
     to_float,
+    to_integers,
     to_tensor,
     to_uint8,
+    unpremultiply,
 )
-from goldeye.images.io import SUFFIXES, Loaded, find_images, image_size, open_picture, read_image
-from goldeye.images.resize import matlab_resize, matlab_resize_scale
-from goldeye.images.write import check_writable, write_image
+from goldeye.images.io import SUFFIXES, Loaded, find_images, image_size, open_picture, read_image, read_software
+from goldeye.images.resize import matlab_resize, matlab_resize_scale, resize_into, resize_rows
+from goldeye.images.spool import spool
+from goldeye.images.write import check_writable, encode_png, write_image
 
 __all__ = [
     "SUFFIXES",
@@ -22,6 +27,7 @@ __all__ = [
     "Loaded",
     "Picture",
     "check_writable",
+    "encode_png",
     "find_images",
     "from_tensor",
     "image_size",
@@ -29,10 +35,18 @@ __all__ = [
     "matlab_resize",
     "matlab_resize_scale",
     "open_picture",
+    "premultiply",
     "read_image",
+    "read_software",
+    "resize_into",
+    "resize_rows",
     "rgb_to_lab",
+    "spool",
+    "to_eight_bit",
     "to_float",
+    "to_integers",
     "to_tensor",
     "to_uint8",
+    "unpremultiply",
     "write_image",
 ]

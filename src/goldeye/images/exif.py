@@ -18,20 +18,23 @@ Read: TypeAlias = Callable[[int, int], bytes]
 """(offset, length) → bytes, fewer at the end of the file."""
 
 ORIENTATION = 0x0112
+SOFTWARE = 0x0131
 
 # Bytes of a value, and of the unit that has a byte order, by type: BYTE ASCII SHORT LONG RATIONAL SBYTE UNDEFINED …
 _TYPES = {1: (1, 1), 2: (1, 1), 3: (2, 2), 4: (4, 4), 5: (8, 4), 6: (1, 1), 7: (1, 1), 8: (2, 2), 9: (4, 4)}
 _TYPES |= {10: (8, 4), 11: (4, 4), 12: (8, 8)}
-_SHORT, _LONG = 3, 4
+_ASCII, _SHORT, _LONG = 2, 3, 4
 _EXIF, _GPS, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 # Of the first directory only what describes the picture, not how its file stores it: description, maker, model,
 # orientation, resolution, software, date, artist, host, copyright, and the two directories.
 _DESCRIPTIVE = {0x010E, 0x010F, 0x0110, ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT}
-_DESCRIPTIVE |= {0x0131, 0x0132, 0x013B, 0x013C, 0x8298, _EXIF, _GPS}
-_OLD_SIZE = {0xA002, 0xA003}  # the pixel dimensions as text of their own: wrong as soon as the size changes
+_DESCRIPTIVE |= {SOFTWARE, 0x0132, 0x013B, 0x013C, 0x8298, _EXIF, _GPS}
+_OLD_SIZE = frozenset((0xA002, 0xA003))  # the pixel dimensions as text of their own: wrong as soon as the size changes
+_MAKER_NOTE = 0x927C  # the maker's own data, of any size
 _LONGEST = 65_000  # bytes that a JPEG segment holds, with some room
 _MOST = 1_000_000  # bytes of values that are read: entries of a damaged file may overlap without end
+_LONGEST_SOFTWARE = 1000  # characters
 
 
 def upright(block: bytes) -> bytes | None:
@@ -61,11 +64,38 @@ def into_tiff(path: Path, block: bytes) -> None:
 
         if read(0, 4) != b"II*\0":
             return
+        directory = {**_directory(read), **described}
         end = file.seek(0, 2)
         start = end + end % 2  # directories begin at even offsets
-        file.write(bytes(start - end) + _pack({**_directory(read), **described}, start))
+        file.write(bytes(start - end) + _pack(directory, start))
         file.seek(4)
         file.write(struct.pack("<I", start))
+
+
+def signed(block: bytes | None, software: str) -> bytes:
+    """The block with `software` as its last Software entry: "what was there; software". None gives a block of its own.
+
+    What was there is dropped where the entry would pass 1,000 characters; a longer `software` is cut off.
+    """
+    directory = _directory(_sparing(_reader(block))) if block else {}
+    software = software.replace("\0", "")[:_LONGEST_SOFTWARE]
+    whole = "; ".join(filter(None, (_software(directory), software)))
+    if len(whole) > _LONGEST_SOFTWARE:
+        whole = software
+    entry: Directory = {SOFTWARE: (_ASCII, whole.encode("utf-8", "replace") + b"\0")}
+    signed = _block({**directory, **entry}) or _block(entry)
+    assert signed is not None
+    return signed
+
+
+def software(block: bytes) -> str | None:
+    """The Software entry of an EXIF block; None without one."""
+    return _software(_directory(_sparing(_reader(block))))
+
+
+def _software(directory: Directory) -> str | None:
+    kind, text = entry if isinstance(entry := directory.get(SOFTWARE), tuple) else (_ASCII, b"")
+    return text.partition(b"\0")[0].decode("utf-8", "replace").strip() or None if kind == _ASCII else None
 
 
 def _reader(block: bytes) -> Read:
@@ -87,17 +117,22 @@ def _sparing(read: Read) -> Read:
     return limited
 
 
-def _block(directory: Directory) -> bytes | None:
-    """The EXIF block of the descriptive part of a directory."""
+def _block(directory: Directory, without: frozenset[int] = _OLD_SIZE) -> bytes | None:
+    """The EXIF block of the descriptive part of a directory, less the Exif tags `without`; None for none, or too long.
+
+    A block that is too long goes without the maker's own data.
+    """
     kept = {tag: value for tag, value in directory.items() if tag in _DESCRIPTIVE}
     if ORIENTATION in kept:
         kept[ORIENTATION] = (_SHORT, struct.pack("<H", 1))
     exif = kept.get(_EXIF)
     if isinstance(exif, dict):
-        kept[_EXIF] = {tag: value for tag, value in exif.items() if tag not in _OLD_SIZE}
+        kept[_EXIF] = {tag: value for tag, value in exif.items() if tag not in without}
         if not kept[_EXIF]:
             del kept[_EXIF]
     block = b"Exif\0\0II*\0" + struct.pack("<I", 8) + _pack(kept, 8)
+    if len(block) > _LONGEST and _MAKER_NOTE not in without:
+        return _block(directory, without | {_MAKER_NOTE})
     return block if kept and len(block) <= _LONGEST else None
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
 from goldeye.errors import ImageError, InvalidInput
 from goldeye.images import exif
-from goldeye.images.colour import Picture
+from goldeye.images.colour import Depth, Picture
 
 # Damaged files are reported by an exception; libvips would also print a line of its own on stderr.
 os.environ.setdefault("VIPS_WARNING", "1")
@@ -40,7 +41,10 @@ MAX_PIXELS = 500_000_000
 The environment variable GOLDEYE_MAX_PIXELS sets another limit.
 """
 
-_STRIP = 64  # rows decoded at a time
+Make: TypeAlias = Callable[[tuple[int, ...], Depth], Picture]
+"""(shape, type) → an array to be filled, its first values of no meaning."""
+
+STRIP = 64  # rows decoded at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,24 +70,37 @@ def read_image(path: Path, *, max_pixels: int | None = None, min_side: int = 1) 
     with one sentence that names the file: missing, empty, not a picture, truncated or damaged, more than `max_pixels`
     (default: GOLDEYE_MAX_PIXELS or 500 million), a side below `min_side`, samples other than 8 or 16 bit integers.
     """
-    return _load(path, max_pixels, min_side, srgb=True).pixels
+    return _load(path, max_pixels, min_side, srgb=True, into=np.empty).pixels
 
 
-def open_picture(path: Path, *, max_pixels: int | None = None, min_side: int = 1) -> Loaded:
+def open_picture(
+    path: Path, *, max_pixels: int | None = None, min_side: int = 1, srgb: bool = False, into: Make | None = None
+) -> Loaded:
     """Decode a picture file with alpha, colour profile, EXIF and kind. Errors and warnings as in `read_image`.
 
     Pixels keep their colour space: written again with the same profile they mean the same colours, and nothing of a
     wide gamut is lost on the way through sRGB. CMYK alone becomes sRGB. A profile that is damaged or made for another
     kind of picture is left out. XMP and IPTC are not kept.
+    With `srgb` the pixels become sRGB as in `read_image`, and `icc` is None. `into` makes the arrays that are filled,
+    (H, W, 3) and (H, W): no memory of the picture's size is needed beside them, except for interlaced PNG, progressive
+    JPEG, WebP and BMP files.
     """
-    return _load(path, max_pixels, min_side, srgb=False)
+    return _load(path, max_pixels, min_side, srgb=srgb, into=into or np.empty)
 
 
 def image_size(path: Path, *, max_pixels: int | None = None) -> tuple[int, int]:
     """(height, width) of the upright picture, from the file's header. Errors as in `read_image`."""
     with _opened(path, max_pixels, 1) as opened:
-        size = opened.image.height, opened.image.width
-        return size if opened.orientation < 5 else (size[1], size[0])
+        return opened.upright_size
+
+
+def read_software(path: Path) -> str | None:
+    """What the file's header says made it (EXIF's Software); None where it says nothing or cannot be read."""
+    try:
+        with _opened(path, sys.maxsize, 1) as opened:
+            return exif.software(opened.exif) if opened.exif else None
+    except ImageError:
+        return None
 
 
 def find_images(folder: Path, *, recursive: bool = True) -> list[Path]:
@@ -116,14 +133,19 @@ def _hidden(relative: Path) -> bool:
 class _Opened:
     """An undecoded picture and what its file says about it."""
 
-    image: Any
-    frames: int = 1
-    exif: bytes | None = None
+    width: int
+    height: int
+    image: Callable[[], Any]
+    """→ a pyvips.Image that is decoded as it is read, from top to bottom, or already is."""
+    orientation: int
+    """EXIF's and TIFF's: 1..8."""
+    frames: int
+    exif: bytes | None
 
     @property
-    def orientation(self) -> int:
-        """EXIF's and TIFF's: 1..8."""
-        return int(self.image.get("orientation")) if self.image.get_typeof("orientation") else 1
+    def upright_size(self) -> tuple[int, int]:
+        """(height, width)"""
+        return (self.height, self.width) if self.orientation < 5 else (self.width, self.height)
 
 
 @contextmanager
@@ -135,8 +157,8 @@ def _opened(path: Path, max_pixels: int | None, min_side: int) -> Iterator[_Open
             raise ImageError(f"'{path}' is a folder, not a picture.")
         with path.open("rb", buffering=0) as file:
             opened = _header(path, file, limit)
-            if min(opened.image.width, opened.image.height) < min_side:
-                size = f"{opened.image.width} x {opened.image.height}"
+            if min(opened.width, opened.height) < min_side:
+                size = f"{opened.width} x {opened.height}"
                 raise ImageError(f"'{path}' has {size} pixels; each side needs at least {min_side}.")
             yield opened
     except FileNotFoundError:
@@ -162,26 +184,27 @@ def _header(path: Path, file: BinaryIO, limit: int) -> _Opened:
     file.seek(0)
     if not start:
         raise ImageError(f"'{path}' is empty (0 bytes).")
+    frames, block = 1, None
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
         frames = _png_frames(_reader(file))
-        opened = _Opened(_vips(pyvips.Image.pngload_source, file), frames)
+        image = _vips(pyvips.Image.pngload_source, file)
     elif start.startswith(b"\xff\xd8\xff"):
-        opened = _Opened(_vips(pyvips.Image.jpegload_source, file))
+        image = _vips(pyvips.Image.jpegload_source, file)
     elif start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         block = exif.of_tiff(_reader(file))
         image = _vips(pyvips.Image.tiffload_source, file)
         frames = int(image.get("n-pages")) if image.get_typeof("n-pages") else 1
-        opened = _Opened(image, frames, block)
     elif start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return _pillow(path, WebPImageFile, file, limit)
     elif start.startswith(b"BM"):
         return _pillow(path, BmpImageFile, file, limit)
     else:
         raise ImageError(f"'{path}' is not a picture that Goldeye reads (PNG, JPEG, WebP, TIFF, BMP).")
-    _check_size(path, opened.image.width, opened.image.height, limit)
-    if opened.image.get_typeof("exif-data"):
-        opened.exif = exif.upright(opened.image.get("exif-data"))
-    return opened
+    _check_size(path, image.width, image.height, limit)
+    if image.get_typeof("exif-data"):
+        block = exif.upright(image.get("exif-data"))
+    turn = int(image.get("orientation")) if image.get_typeof("orientation") else 1
+    return _Opened(image.width, image.height, lambda: image, turn, frames, block)
 
 
 def _vips(load: Callable[..., Any], file: BinaryIO) -> Any:
@@ -214,27 +237,40 @@ def _png_frames(read: exif.Read) -> int:
 
 
 def _pillow(path: Path, decoder: type[Any], file: BinaryIO, limit: int) -> _Opened:
-    """Decode with Pillow and hand over to libvips with profile and orientation."""
+    """Open with Pillow, to be decoded by Pillow too."""
+    with _pillow_errors(path):
+        frame = decoder(file)
+        _check_size(path, frame.width, frame.height, limit)
+        turn, block = frame.getexif().get(exif.ORIENTATION), frame.info.get("exif")
+        turn = turn if turn in range(1, 9) else 1
+        frames = getattr(frame, "n_frames", 1)
+        block = exif.upright(block) if block else None
+        return _Opened(frame.width, frame.height, lambda: _from_pillow(path, frame), turn, frames, block)
+
+
+def _from_pillow(path: Path, frame: Any) -> Any:
+    """Decode and hand over to libvips with the profile."""
+    with _pillow_errors(path):
+        alpha = frame.has_transparency_data
+        mode = "RGBA" if alpha else "L" if frame.mode in ("1", "L") else "RGB"
+        profile = frame.info.get("icc_profile")
+        pixels = np.asarray(frame if frame.mode == mode else frame.convert(mode))
+    image = pyvips.Image.new_from_array(pixels, interpretation="b-w" if mode == "L" else "srgb")
+    if profile:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return image
+
+
+@contextmanager
+def _pillow_errors(path: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about damage that it then works around
-            frame = decoder(file)
-            _check_size(path, frame.width, frame.height, limit)
-            profile, block, orientation = frame.info.get("icc_profile"), frame.info.get("exif"), frame.getexif()
-            alpha = frame.has_transparency_data
-            kind = "L" if frame.mode in ("1", "L") else "RGB"
-            frames = getattr(frame, "n_frames", 1)
-            image = pyvips.Image.new_from_array(np.asarray(frame.convert("RGBA" if alpha else kind)))
+            yield
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow's parsers let any kind through on damaged files
         raise ImageError(f"'{path}' is truncated or damaged: {reason(error)}.") from None
-    image = image.copy(interpretation="b-w" if image.bands == 1 else "srgb")
-    if profile:
-        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    if (turn := orientation.get(exif.ORIENTATION)) in range(1, 9):
-        image.set_type(pyvips.GValue.gint_type, "orientation", turn)
-    return _Opened(image, frames, exif.upright(block) if block else None)
 
 
 def _check_size(path: Path, width: int, height: int, limit: int) -> None:
@@ -248,9 +284,9 @@ def _check_size(path: Path, width: int, height: int, limit: int) -> None:
 # Decoding --------------------------------------------------------------------------------------------------------
 
 
-def _load(path: Path, max_pixels: int | None, min_side: int, *, srgb: bool) -> Loaded:
+def _load(path: Path, max_pixels: int | None, min_side: int, *, srgb: bool, into: Make) -> Loaded:
     with _opened(path, max_pixels, min_side) as opened:
-        image = opened.image
+        image = opened.image()
         if image.format not in ("uchar", "ushort"):
             raise ImageError(f"'{path}' holds samples that are not 8 or 16 bit integers ({image.format}).")
         alpha = image.extract_band(image.bands - 1) if image.hasalpha() else None
@@ -261,14 +297,18 @@ def _load(path: Path, max_pixels: int | None, min_side: int, *, srgb: bool) -> L
         profile = _profile(image)
         if colours.interpretation == "cmyk" or (srgb and profile and not is_srgb(profile)):
             colours, profile = to_srgb(colours, profile), None
-        kept = _fitting(profile, grey)
-        bands = decode(colours if alpha is None else colours.bandjoin(alpha))
+            image = colours if alpha is None else colours.bandjoin(alpha)
+        kept = None if srgb else _fitting(profile, grey)
+        size, dtype = opened.upright_size, np.uint16 if image.format == "ushort" else np.uint8
+        pixels, opacity = into((*size, 3), dtype), None if alpha is None else into(size, dtype)
+        _decode(
+            image,
+            _as_stored(pixels, opened.orientation),
+            None if opacity is None else _as_stored(opacity, opened.orientation),
+        )
         if opened.frames > 1:
             warnings.warn(f"'{path}' holds {opened.frames} pictures; the first is read.", stacklevel=3)
-        bands = _upright(bands, opened.orientation)
-        if alpha is None:
-            return Loaded(three_bands(bands), None, grey, kept, opened.exif)
-        return Loaded(three_bands(bands[..., :-1]), bands[..., -1].copy(), grey, kept, opened.exif)
+        return Loaded(pixels, opacity, grey, kept, opened.exif)
 
 
 def _profile(image: Any) -> bytes | None:
@@ -310,32 +350,41 @@ def to_srgb(image: Any, profile: bytes | None) -> Any:
     return image.colourspace("rgb16" if deep else "srgb") if image.interpretation == "cmyk" else image
 
 
-def decode(image: Any) -> Picture:
-    """The pixels (H, W, bands), decoded strip by strip in this thread (libvips' own threads do not survive a fork)."""
+def strips(image: Any, *, upwards: bool = False) -> Iterator[tuple[int, Picture]]:
+    """(first row, pixels (up to STRIP, W, bands)) of a pyvips.Image from the top, or `upwards` from the bottom.
+
+    Decoded in this thread: libvips' own do not survive a fork.
+    """
     region = pyvips.Region.new(image)
-    size = image.height, image.width, image.bands
-    pixels: Picture = np.empty(size, np.uint16) if image.format == "ushort" else np.empty(size, np.uint8)
-    for top in range(0, image.height, _STRIP):
-        rows = min(_STRIP, image.height - top)
-        strip = np.frombuffer(region.fetch(0, top, image.width, rows), pixels.dtype)
-        pixels[top : top + rows] = strip.reshape(rows, image.width, image.bands)
-    return pixels
+    dtype = np.uint16 if image.format == "ushort" else np.uint8
+    tops = range(0, image.height, STRIP)
+    for top in reversed(tops) if upwards else tops:
+        rows = min(STRIP, image.height - top)
+        strip: Any = np.frombuffer(region.fetch(0, top, image.width, rows), dtype)
+        yield top, strip.reshape(rows, image.width, image.bands)
 
 
-def three_bands(pixels: Picture) -> Picture:
-    """One channel three times, three as they are, in one piece of memory."""
-    return cast("Picture", np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+def _decode(image: Any, pixels: Picture, alpha: Picture | None) -> None:
+    """Fill (H, W, 3), and (H, W) from the last band, with a pyvips.Image of one or three colour bands."""
+    grey = image.bands <= 2
+    for top, strip in strips(image):
+        rows = slice(top, top + len(strip))
+        if alpha is None and not grey:
+            pixels[rows] = strip
+            continue
+        for channel in range(3):  # one by one is faster than together
+            pixels[rows, :, channel] = strip[..., 0 if grey else channel]
+        if alpha is not None:
+            alpha[rows] = strip[..., -1]
 
 
-def _upright(pixels: Picture, orientation: int) -> Picture:
-    """Turn and mirror stored pixels (H, W, C) as EXIF orientation 1..8 asks."""
-    if orientation >= 5:
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
+def _as_stored(upright: Picture, orientation: int) -> Picture:
+    """A view of an upright picture (H, W, …) as it lies in a file of EXIF orientation 1..8: turned and mirrored."""
     if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels.copy() if orientation > 1 else pixels
+        upright = upright[::-1]
+    if orientation in (2, 3, 6, 7):
+        upright = upright[:, ::-1]
+    return upright.swapaxes(0, 1) if orientation >= 5 else upright
 
 
 def reason(error: Exception) -> str:

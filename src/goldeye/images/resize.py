@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from goldeye.images.colour import FloatPicture
+from goldeye.images.colour import FloatPicture, Picture, as_float, to_integers
+
+_BAND = 2**21  # values of a band that `resize_into` computes at a time
 
 
 def matlab_resize(picture: FloatPicture, height: int, width: int, *, antialias: bool = True) -> FloatPicture:
@@ -23,6 +25,28 @@ def matlab_resize(picture: FloatPicture, height: int, width: int, *, antialias: 
         _bicubic(rows, height, height / rows, antialias),
         _bicubic(columns, width, width / columns, antialias),
     )
+
+
+def resize_rows(picture: Picture | FloatPicture, height: int, width: int, top: int, bottom: int) -> FloatPicture:
+    """Rows top..bottom (half-open) of `matlab_resize` of a picture (H, W, C), integer or float: (rows, width, C).
+
+    They come from the input rows that they depend on alone, and are the whole result's bit for bit.
+    """
+    rows, columns = picture.shape[:2]
+    weights = _bicubic(rows, height, height / rows, True)[top:bottom]
+    first, end = int(weights.indices.min()), int(weights.indices.max()) + 1
+    part = as_float(picture[first:end])
+    return resample(part, weights[:, first:end], _bicubic(columns, width, width / columns, True))
+
+
+def resize_into(picture: Picture | FloatPicture, out: Picture) -> None:
+    """Fill `out` (H', W', C), uint8 or uint16, with the picture (H, W, C) resized: memory for a band of rows only."""
+    height, width, channels = out.shape
+    widest = max(width, picture.shape[1] * math.ceil(picture.shape[0] / height))
+    band = max(1, _BAND // (widest * channels))
+    for top in range(0, height, band):
+        bottom = min(top + band, height)
+        out[top:bottom] = to_integers(resize_rows(picture, height, width, top, bottom), out.dtype)
 
 
 def matlab_resize_scale(picture: FloatPicture, scale: float, *, antialias: bool = True) -> FloatPicture:

@@ -1,57 +1,56 @@
-"""Where to cut a large picture: tiles that overlap when read and fit edge to edge when written."""
+"""Where to cut a large picture: windows that overlap when read, and areas that fit edge to edge when written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-# Largest picture taken in one piece, and the tile used above it: in pixels of the input.
-WHOLE_PIXELS = 512 * 512
-AUTOMATIC_TILE = 256
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A core (what the tile contributes) and the window that is read for it, both half-open, in input pixels."""
+class Area:
+    """A rectangle of the picture, half-open, in input pixels."""
 
     top: int
     bottom: int
     left: int
     right: int
-    window_top: int
-    window_bottom: int
-    window_left: int
-    window_right: int
 
     def __str__(self) -> str:
         return f"rows {self.top}-{self.bottom - 1}, columns {self.left}-{self.right - 1}"
 
 
-def tile_size(height: int, width: int, tile: int) -> int:
-    """The tile's side: `tile` itself; for 0 the whole picture when it is small, AUTOMATIC_TILE when not."""
-    if tile:
-        return tile
-    return max(height, width) if height * width <= WHOLE_PIXELS else AUTOMATIC_TILE
+@dataclass(frozen=True)
+class Cut:
+    """One axis of the picture: windows of equal size that overlap, and where one's result gives way to the next's."""
+
+    size: int
+    """Of the picture."""
+    window: int
+    """Size of each window (one that reaches the picture's end may lack up to `multiple` - 1)."""
+    starts: tuple[int, ...]
+    """Where each window begins."""
+    borders: tuple[int, ...]
+    """len(starts) + 1 positions, from 0 to `size`: window i answers for borders[i] to borders[i + 1]."""
+
+    def end(self, index: int) -> int:
+        """Where window `index` ends."""
+        return min(self.starts[index] + self.window, self.size)
 
 
-def cut_tiles(height: int, width: int, tile: int, pad: int, multiple: int = 1) -> list[Tile]:
-    """Tiles of side `tile` that cover the picture, row by row; windows reach `pad` further where possible.
+def cut(size: int, tile: int, pad: int, multiple: int = 1) -> Cut:
+    """Windows of `tile` + 2·`pad` that see at least `pad` beyond what they answer for, spread evenly.
 
-    `tile` and `pad` are rounded up to `multiple`, so that every window begins on the network's grid (pixel-unshuffle,
-    attention windows) exactly where the whole picture's grid lies.
+    Equal windows can be computed as one batch, and each shape is prepared once. Windows begin at multiples of
+    `multiple`, exactly where the whole picture's grid (pixel-unshuffle, attention windows) lies; `tile` and `pad` are
+    rounded up to that.
     """
     tile = max(multiple, -(-tile // multiple) * multiple)
     pad = -(-pad // multiple) * multiple
-    return [
-        Tile(
-            top,
-            bottom := min(top + tile, height),
-            left,
-            right := min(left + tile, width),
-            max(top - pad, 0),
-            min(bottom + pad, height),
-            max(left - pad, 0),
-            min(right + pad, width),
-        )
-        for top in range(0, height, tile)
-        for left in range(0, width, tile)
-    ]
+    window = tile + 2 * pad
+    if size <= window:
+        return Cut(size, size, (0,), (0, size))
+    last = -(-(size - window) // multiple)  # in units of `multiple`, as all the positions here
+    steps = -(-last // (tile // multiple))
+    starts = tuple(multiple * (index * last // steps) for index in range(steps + 1))
+    middles = ((before + window + after) // 2 for before, after in pairwise(starts))
+    return Cut(size, window, starts, (0, *middles, size))
