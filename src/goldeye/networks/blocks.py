@@ -35,13 +35,41 @@ def pixelshuffle_upsampler(scale: int, num_feat: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pad (B, C, H, W) on the right and below until both sizes are multiples of `multiple`.
+def double(x: Tensor) -> Tensor:
+    """Twice the size by repeating pixels."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
 
-    Pads by reflection; a picture too small for one reflection repeats its border first.
-    """
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Pad (B, C, H, W) as `pad_to` does until both sizes are multiples of `multiple`."""
     height, width = x.shape[-2:]
-    below, right = -height % multiple, -width % multiple
-    if below < height and right < width:
-        return F.pad(x, (0, right, 0, below), mode="reflect") if below or right else x
-    return F.pad(x, (0, right, 0, below), mode="replicate")
+    return pad_to(x, (height + multiple - 1) // multiple * multiple, (width + multiple - 1) // multiple * multiple)
+
+
+def pad_to(x: Tensor, height: int, width: int) -> Tensor:
+    """Pad (B, C, H, W) on the right and below to (B, C, height, width), by reflection.
+
+    Where a picture is too small for that, the reflection's end is repeated. While a graph is made for every size,
+    nothing here depends on whether padding is needed.
+    """
+    if torch.compiler.is_compiling() or height != x.shape[2]:
+        x = x.index_select(2, _reflected(x.shape[2], height, x.device))
+    if torch.compiler.is_compiling() or width != x.shape[3]:
+        x = x.index_select(3, _reflected(x.shape[3], width, x.device))
+    return x
+
+
+def _reflected(size: int, padded: int, device: torch.device) -> Tensor:
+    """(padded,): 0, 1, …, size − 1, size − 2, …, and 0 for ever once there."""
+    return (size - 1 - (torch.arange(padded, device=device) - (size - 1)).abs()).clamp(min=0)
+
+
+def reach(steps: Sequence[tuple[int, int]], scale: int) -> int:
+    """How many input pixels away an output pixel of a convolutional upsampler can see.
+
+    `steps` are, from first to last, (factor, pixels): enlarge by `factor`, then see `pixels` around at that size.
+    """
+    first, last = 0, scale - 1  # the output pixels of one input pixel, followed back to the input
+    for factor, pixels in reversed(steps):
+        first, last = (first - pixels) // factor, (last + pixels) // factor
+    return max(-first, last)

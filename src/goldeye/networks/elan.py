@@ -105,24 +105,31 @@ class GMSA(nn.Module):
         self.project_inp = nn.Sequential(nn.Conv2d(channels, projected, 1), nn.BatchNorm2d(projected))
         self.project_out = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor, maps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the features and the attention maps, one (windows, size², size²) a window size."""
+    def forward(self, x: Tensor, maps: list[Tensor] | None) -> Tensor:
+        """`maps` takes or gives the attention maps, (windows, size², size²) a window size; None where nobody shares."""
         height, width = x.shape[-2:]
         groups = self.project_inp(x).chunk(len(self.window_sizes), dim=1)
-        outputs, used = [], []
+        outputs = []
         for index, (group, size) in enumerate(zip(groups, self.window_sizes, strict=True)):
             half = size // 2
             if self.shifted:
                 group = group.roll((-half, -half), (2, 3))
+            windows = _windows(group, size)
             if self.shares:
-                attention, values = maps[index], _windows(group, size)
+                assert maps is not None
+                attended = maps[index] @ windows
             else:
-                queries, values = _windows(group, size).chunk(2, dim=-1)
-                attention = (queries @ queries.transpose(1, 2)).softmax(dim=-1)
-            out = _picture(attention @ values, size, height, width)
+                queries, values = windows.chunk(2, dim=-1)
+                if maps is None:
+                    heads = queries[:, None]
+                    attended = F.scaled_dot_product_attention(heads, heads, values[:, None], scale=1.0)[:, 0]
+                else:
+                    maps.append((queries @ queries.transpose(1, 2)).softmax(dim=-1))
+                    attended = maps[index] @ values
+            out = _picture(attended, size, height, width)
             outputs.append(out.roll((half, half), (2, 3)) if self.shifted else out)
-            used.append(attention)
-        return self.project_out(torch.cat(outputs, dim=1)), used
+        projected: Tensor = self.project_out(torch.cat(outputs, dim=1))
+        return projected
 
 
 class ELAB(nn.Module):
@@ -137,11 +144,10 @@ class ELAB(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        maps: list[Tensor] = []
+        maps: list[Tensor] | None = [] if len(self.modules_gmsa) > 1 else None
         for lfe, gmsa in zip(self.modules_lfe.values(), self.modules_gmsa.values(), strict=True):
             x = x + lfe(x)
-            attended, maps = gmsa(x, maps)
-            x = x + attended
+            x = x + gmsa(x, maps)
         return x
 
 
@@ -152,6 +158,8 @@ class ELAN(nn.Module):
     (x − rgb_mean) · img_range; the official x2-x4 code takes and gives 0..255 instead of [0, 1], nothing else differs.
     """
 
+    receptive_radius = None
+    full_precision: tuple[str, ...] = ("head", "tail")
     mean: Tensor
 
     def __init__(
@@ -178,6 +186,7 @@ class ELAN(nn.Module):
         else:
             self.sub_mean = MeanShift(mean * img_range, -1)
             self.add_mean = MeanShift(mean * img_range, 1)
+            self.full_precision = ("head", "tail", "sub_mean", "add_mean")
         self.head = nn.Sequential(nn.Conv2d(colors, c_elan, 3, padding=1))
         self.body = nn.Sequential(
             *(ELAB(c_elan, r_expand, window_sizes, n_share, shifted=i % 2 == 1) for i in range(m_elan // (n_share + 1)))

@@ -68,6 +68,9 @@ class RCAN(nn.Module):
     Inside, colours are (x − rgb_mean) · img_range.
     """
 
+    size_multiple = 1
+    receptive_radius = None
+    full_precision = ("conv_first", "conv_last")
     mean: Tensor
 
     def __init__(
