@@ -13,8 +13,8 @@ import pytest
 from goldeye.cli import run
 from goldeye.images import image_size, write_image
 
-COMMANDS = {"annotate", "degrade", "demo", "enhance", "evaluate", "labels", "noise-bank", "pairs", "recipes", "select"}
-COMMANDS |= {"train", "upscale"}
+COMMANDS = {"annotate", "degrade", "demo", "enhance", "evaluate", "export", "labels", "models", "noise-bank", "pairs"}
+COMMANDS |= {"recipes", "select", "train", "upscale"}
 
 
 def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:

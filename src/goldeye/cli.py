@@ -47,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 recipes_app = typer.Typer(no_args_is_help=True, help="The shipped training recipes.")
+models_app = typer.Typer(no_args_is_help=True, help="Architectures and known weights.")
 labels_app = typer.Typer(no_args_is_help=True, help="Votes, final labels and their tables.")
 annotate_app = typer.Typer(
     cls=WithDefault,
@@ -59,6 +60,7 @@ annotate_app = typer.Typer(
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(annotate_app, name="annotate")
 app.add_typer(labels_app, name="labels")
+app.add_typer(models_app, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.", callback=lambda v: batch.set_quiet(v))]
@@ -102,15 +104,25 @@ def degrade(
 
 @app.command()
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(help="Pictures and folders.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Pictures, folders, and patterns such as 'photos/*.jpg'.")],
     output: Output,
-    model: Annotated[str, typer.Option("-n", "--model", help="A weights file or a run folder.")],
+    model: Annotated[str, typer.Option("-n", "--model", help="A weights file, a run folder or a known model's name.")],
     outscale: Annotated[
         float | None, typer.Option("-s", "--outscale", help="The model's, or any other factor.")
     ] = None,
     tile: Annotated[int, typer.Option("-t", "--tile", min=0, help="Side of a tile in pixels; 0 is automatic.")] = 0,
+    tile_pad: Annotated[
+        int | None, typer.Option(min=0, help="Pixels computed around a tile (default: fitting).")
+    ] = None,
     suffix: Annotated[str, typer.Option(help="Added to the names.")] = "",
-    overwrite: Annotated[bool, typer.Option(help="Make finished pictures again.")] = False,
+    ext: Annotated[str, typer.Option(help="png, jpg, webp, tif, bmp, or auto: as the input.")] = "png",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpg and webp.")] = 95,
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Mean over eight flips and rotations (slow).")] = False,
+    color_fix: Annotated[bool, typer.Option("--color-fix", help="Keep the input's low-frequency colours.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the network first (for many pictures).")] = False,
+    strip_metadata: Annotated[bool, typer.Option("--strip-metadata", help="No EXIF, no profile: plain sRGB.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Make finished pictures again.")] = False,
     device: Device = "auto",
     json_: Json = False,
     quiet: Quiet = False,
@@ -132,11 +144,59 @@ def upscale(
         model=loaded,
         outscale=outscale,
         tile=tile,
+        tile_pad=tile_pad,
         suffix=suffix,
+        ext=ext,
+        quality=quality,
+        precision=precision,
+        ensemble=ensemble,
+        color_fix=color_fix,
+        compile=compile_,
+        strip_metadata=strip_metadata,
         overwrite=overwrite,
-        device=str(where),
     )
     _finish("upscale", result, json_)
+
+
+# --- models -----------------------------------------------------------------------------------------------------------
+
+
+@models_app.command("list")
+def models_list(json_: Json = False) -> None:
+    """The architectures, and the known weights that `-n NAME` fetches."""
+    from goldeye.networks.describe import list_models, list_text
+
+    rows = list_models()
+    _print("models", {"models": rows}, json_, lambda: list_text(rows))
+
+
+@models_app.command("info")
+def models_info(
+    name: Annotated[str, typer.Argument(help="An architecture, a known model, a weights file or a run folder.")],
+    json_: Json = False,
+) -> None:
+    """Architecture, scale, exact parameter count, configuration, licence and source."""
+    from goldeye.networks.describe import describe, description_text
+
+    found = describe(name)
+    _print("models", found, json_, lambda: description_text(found))
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A weights file, a run folder or a known model's name.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A file in .onnx, .safetensors or .pth.")],
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model as ONNX (any size; compared with torch first), safetensors or BasicSR's .pth."""
+    prepare_process()
+    from goldeye.networks.weights import load_model
+    from goldeye.upscale.export import check_output, export_model, export_text
+
+    check_output(output)
+    written = export_model(load_model(model), output)
+    _print("export", {"model": model, **written}, json_, lambda: export_text(written))
 
 
 # --- data constructions of the papers ---------------------------------------------------------------------------------
@@ -534,7 +594,7 @@ def run(argv: list[str]) -> int:
             logging.exception("goldeye %s", " ".join(argv))
         return _fail(error, argv, 2 if isinstance(error, InvalidInput) else 1)
     except UsageError as error:
-        if argv in ([], ["recipes"], ["annotate"], ["labels"]):
+        if argv in ([], ["recipes"], ["annotate"], ["labels"], ["models"]):
             typer.echo(error.format_message())  # a group without a subcommand shows its help
             return 0
         return _fail(InvalidInput(error.format_message(), hint="`--help` lists what the command takes."), argv, 2)

@@ -15,6 +15,10 @@ _EXTRAS = {
     "matplotlib": "report",
     "skimage": "demo",
     "httpx": "demo",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "onnxscript": "export",
+    "onnx_ir": "export",
 }
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import subprocess
+import sys
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,10 @@ from goldeye.errors import InvalidInput
 from goldeye.files import sha256
 from goldeye.images import read_image
 from goldeye.networks import ARCHITECTURES, build_network, resolve_config
-from goldeye.networks.weights import load_model, save_weights
+from goldeye.networks.weights import CommunityNetwork, load_model, read_state, save_weights
+from goldeye.upscale.export import export_model
 
+SWINIR = {"embed_dim": 12, "depths": [2, 2], "num_heads": [2, 3], "window_size": 4, "img_size": 8, "num_feat": 8}
 TINY: dict[str, dict[str, Any]] = {
     "rrdb": {"num_feat": 8, "num_block": 2, "num_grow_ch": 4},
     "rrdb-x2": {"num_feat": 8, "num_block": 1, "num_grow_ch": 4},
@@ -30,9 +36,32 @@ TINY: dict[str, dict[str, Any]] = {
     "rcan-x1": {"num_feat": 8, "num_group": 1, "num_block": 2, "squeeze_factor": 2},
     "elan": {"m_elan": 2, "c_elan": 15, "scale": 2},
     "elan-x1": {"m_elan": 4, "c_elan": 15, "n_share": 1, "r_expand": 3},
+    "swinir-m": SWINIR,
+    "swinir-l": SWINIR | {"scale": 2},
+    "swinir-classical": SWINIR | {"scale": 3},
+    "srresnet": {"num_feat": 8, "num_block": 2, "scale": 3},
+    "compact": {"num_feat": 8, "num_conv": 2, "scale": 2},
+    "edl": {"num_feat": 8, "num_block": 1, "num_grow_ch": 4},
+    "edl-code": {"num_feat": 8, "num_block": 1, "num_grow_ch": 4},
     "unet-sn": {"num_feat": 2},
+    "vgg-128": {"num_feat": 2},
+    "patch-gan": {"num_feat": 2, "num_layers": 2},
+    "locnet": {},
 }
+DISCRIMINATORS = ("unet-sn", "vgg-128", "patch-gan", "locnet")  # LocNet too makes no pictures
+GENERATORS = [name for name in TINY if name not in DISCRIMINATORS]
 IMAGE = torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(3))
+
+
+def test_every_architecture_is_tested_here() -> None:
+    assert set(TINY) == set(ARCHITECTURES)
+
+
+def example(architecture: str) -> torch.Tensor:
+    """What the network takes."""
+    if architecture == "locnet":
+        return torch.rand(2, 3 * (7**2 + 9**2))
+    return torch.rand(1, 3, 128, 128) if architecture == "vgg-128" else IMAGE
 
 
 def tiny(architecture: str) -> nn.Module:
@@ -63,8 +92,9 @@ def test_saved_and_loaded_is_the_same_network(tmp_path: Path, architecture: str)
     assert model.metadata["parameters"] == sum(p.numel() for p in module.parameters())
     assert model.path == path
     assert model.sha256 == sha256(path)
+    image = example(architecture)
     with torch.no_grad():
-        assert torch.equal(model.module(IMAGE), module(IMAGE))
+        assert torch.equal(model.module(image), module(image))
 
 
 def test_header_is_json_under_one_name(tmp_path: Path) -> None:
@@ -79,7 +109,7 @@ def test_header_is_json_under_one_name(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "w.safetensors"]
 
 
-@pytest.mark.parametrize("architecture", [name for name in TINY if name != "unet-sn"])
+@pytest.mark.parametrize("architecture", GENERATORS)
 def test_settings_are_read_off_the_keys(tmp_path: Path, architecture: str) -> None:
     """A BasicSR `.pth`, with or without a wrapper, and a `.safetensors` without our header."""
     module = tiny(architecture)
@@ -106,8 +136,17 @@ def test_settings_are_read_off_the_keys(tmp_path: Path, architecture: str) -> No
         ("rcannoup_x1", "rcan-x1"),
         ("elan_x1_share1", "elan-x1"),
         ("esrgan_old_keys_x4", "rrdb"),
-        ("srvgg_prelu_x4", "RealESRGAN Compact"),
-        ("swinir_realworld", "SwinIR"),
+        ("msrresnet_x2", "srresnet"),
+        ("msrresnet_x4", "srresnet"),
+        ("rrdbnet_x2", "rrdb-x2"),
+        ("rcan_x4", "rcan"),
+        ("edl_x4", "edl-code"),
+        ("srvgg_prelu_x4", "compact"),
+        ("srvgg_leakyrelu_x2", "compact"),
+        ("swinir_classical", "swinir-classical"),
+        ("swinir_light", "swinir-classical"),
+        ("swinir_denoise", "swinir-classical"),
+        ("swinir_realworld", "swinir-m"),
     ],
 )
 def test_official_checkpoints_give_the_official_output(golden: Path, name: str, architecture: str) -> None:
@@ -117,27 +156,226 @@ def test_official_checkpoints_give_the_official_output(golden: Path, name: str, 
     assert model.architecture == architecture
     with np.load(golden / "models" / f"{name}.npz") as data, torch.no_grad():
         output, expected = model.module(torch.from_numpy(data["input"])), torch.from_numpy(data["output"])
-    if model.config == {}:  # spandrel clips
-        expected = expected.clamp(0, 1)
     assert output.shape == expected.shape
     assert (output - expected).abs().max() <= entry["tolerance"]["abs"]
 
 
-@pytest.mark.parametrize("architecture", ["rrdb", "rrdb-x2", "rrdb-x1"])
-def test_spandrel_reads_what_we_save(tmp_path: Path, architecture: str) -> None:
+# spandrel 0.4 has these. Its RCAN has other key names (EDSR's); ELAN and SRResNet are unknown to it.
+SPANDREL = {
+    # spandrel takes num_grow_ch and SwinIR's num_feat for granted
+    **{name: {"num_feat": 8, "num_block": 2, "num_grow_ch": 32} for name in ("rrdb", "rrdb-x2", "rrdb-x1")},
+    **{name: SWINIR | {"num_feat": 64} for name in ("swinir-m", "swinir-l", "swinir-classical")},
+    "compact": {"num_feat": 8, "num_conv": 2},
+}
+UNKNOWN_TO_SPANDREL = ("rcan", "rcan-x1", "elan", "elan-x1", "srresnet")
+# These have RRDBNet's trunk: spandrel takes them for an ESRGAN and leaves out the rest.
+MISTAKEN_BY_SPANDREL = ("rrdb-ps", "edl", "edl-code")
+
+
+def test_every_generator_is_known_to_spandrel_or_not() -> None:
+    assert {*SPANDREL, *UNKNOWN_TO_SPANDREL, *MISTAKEN_BY_SPANDREL} == set(GENERATORS)
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+@pytest.mark.parametrize("architecture", SPANDREL)
+def test_spandrel_reads_what_we_save(tmp_path: Path, architecture: str, ending: str) -> None:
     import spandrel
 
-    # spandrel takes num_grow_ch for granted.
-    config = TINY[architecture] | {"num_grow_ch": 32}
+    torch.manual_seed(2)
+    config = SPANDREL[architecture]
     module = build_network(architecture, **config).eval()
     scale = ARCHITECTURES[architecture].scale
     save_weights(tmp_path / "w.safetensors", module, architecture=architecture, config=config, scale=scale)
-    descriptor = spandrel.ModelLoader().load_from_file(tmp_path / "w.safetensors")
+    if ending == ".pth":
+        export_model(load_model(tmp_path / "w.safetensors"), tmp_path / "w.pth")
+    descriptor = spandrel.ModelLoader().load_from_file(tmp_path / f"w{ending}")
     assert descriptor.scale == scale
     with torch.no_grad():
         expected = module(IMAGE)
         assert expected.abs().max() > 0.01
-        assert (descriptor.model.eval()(IMAGE) - expected).abs().max() < 1e-6
+        assert (descriptor.model.eval()(IMAGE) - expected).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("architecture", UNKNOWN_TO_SPANDREL)
+def test_spandrel_still_does_not_know_the_others(architecture: str) -> None:
+    """When it does, they belong in the list above."""
+    import spandrel
+
+    with pytest.raises(spandrel.UnsupportedModelError):
+        spandrel.ModelLoader().load_from_state_dict(tiny(architecture).state_dict())
+
+
+@pytest.mark.parametrize("architecture", MISTAKEN_BY_SPANDREL)
+def test_spandrel_mistakes_relatives_of_rrdbnet_and_we_do_not(tmp_path: Path, architecture: str) -> None:
+    import spandrel
+
+    module = build_network(architecture, num_feat=8, num_block=1, num_grow_ch=32).eval()
+    torch.save({"params": module.state_dict()}, tmp_path / "w.pth")
+    mistaken = spandrel.ModelLoader().load_from_file(tmp_path / "w.pth")
+    assert mistaken.architecture.name == "ESRGAN"
+    model = load_model(tmp_path / "w.pth")
+    assert model.architecture == architecture
+    with torch.no_grad():
+        expected, theirs = module(IMAGE), mistaken.model.eval()(IMAGE)
+        assert torch.equal(model.module(IMAGE), expected)
+        assert theirs.shape != expected.shape or (theirs - expected).abs().max() > 1e-3
+
+
+# --- what checkpoints of the field look like --------------------------------------------------------------------------
+
+OPTIMIZER = {"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2)}}, "param_groups": [{"lr": 1e-4}]}
+
+
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def wrapped(form: str, state: dict[str, torch.Tensor]) -> Any:
+    """A checkpoint of each kind around the same state dict; others' tensors in it would make another picture."""
+    other = {key: torch.zeros_like(value) for key, value in state.items()}
+    discriminator = {"conv0.weight": torch.zeros(1)}
+    return {
+        "generator and optimizers": {"generator": state, "discriminator": discriminator, "optimizer": OPTIMIZER},
+        "net_g": {"epoch": 3, "net_g": state, "net_d": discriminator, "best": 31.2},
+        "ema first": {"params": other, "params_ema": state},
+        "g_ema": {"g": other, "g_ema": state, "g_optim": OPTIMIZER},
+        "data parallel": {"model_state_dict": prefixed("module.", state), "optimizer_state_dict": OPTIMIZER},
+        "wrappers in wrappers": {"state_dict": {"params_ema": prefixed("module.module.", state)}},
+        "lightning": {
+            "state_dict": prefixed("net_g.", state) | prefixed("net_d.", discriminator) | {"lpips.w": torch.ones(1)},
+            "optimizer_states": [OPTIMIZER],
+            "pytorch-lightning_version": "2.5.0",
+            "global_step": 7,
+        },
+        "lightning, generator": {"state_dict": prefixed("generator.", state) | prefixed("discriminator.", state)},
+        "lightning, model": {"state_dict": prefixed("model.", state)},
+        "compiled": prefixed("_orig_mod.", state),
+        "compiled inside": prefixed("net_g._orig_mod.", state),
+        "compiled, parallel": prefixed("module._orig_mod.", state),
+    }[form]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("generator and optimizers", "net_g", "ema first", "g_ema", "data parallel", "wrappers in wrappers"),
+        *("lightning", "lightning, generator", "lightning, model", "compiled", "compiled inside", "compiled, parallel"),
+    ],
+)
+def test_checkpoints_of_training_frameworks_are_read(tmp_path: Path, form: str) -> None:
+    module = tiny("rrdb-ps")
+    torch.save(wrapped(form, module.state_dict()), tmp_path / "w.ckpt")
+    model = load_model(tmp_path / "w.ckpt")
+    assert model.architecture == "rrdb-ps"
+    with torch.no_grad():
+        assert torch.equal(model.module(IMAGE), module(IMAGE))
+
+
+@pytest.mark.parametrize("form", ["plain", "lightning"])
+def test_community_networks_too(tmp_path: Path, form: str) -> None:
+    """RCAN with EDSR's key names, which only spandrel has; its own keys are what is saved again."""
+    from spandrel.architectures.RCAN import RCAN
+
+    torch.manual_seed(5)
+    network = RCAN(scale=2, n_resgroups=1, n_resblocks=1, n_feats=8, reduction=2, norm=False).eval()
+    state = network.state_dict()
+    torch.save(state if form == "plain" else wrapped(form, state), tmp_path / "w.ckpt")
+    model = load_model(tmp_path / "w.ckpt")
+    assert (model.architecture, model.scale, model.config) == ("RCAN", 2, {})
+    with torch.no_grad():
+        expected = network(IMAGE).clamp(0, 1)
+        assert (model.module(IMAGE) - expected).abs().max() < 1e-6
+    for ending in (".safetensors", ".pth"):
+        export_model(model, tmp_path / f"again{ending}")
+        again = load_model(tmp_path / f"again{ending}")
+        assert isinstance(again.module, CommunityNetwork)
+        assert set(read_state(again.path)) == set(state)
+        with torch.no_grad():
+            assert (again.module(IMAGE) - expected).abs().max() < 1e-6
+
+
+def test_a_relative_of_ours_goes_to_spandrel(tmp_path: Path) -> None:
+    """BSRGANx2: RRDBNet with one upsampling step. Ours has two, but its keys would look like ours."""
+    state = build_network("rrdb", num_feat=8, num_block=1, num_grow_ch=32).state_dict()
+    relative = {key: value for key, value in state.items() if not key.startswith("conv_up2")}
+    torch.save(relative, tmp_path / "w.pth")
+    model = load_model(tmp_path / "w.pth")
+    assert (model.architecture, model.scale) == ("ESRGAN", 2)
+    with torch.no_grad():
+        assert model.module(IMAGE).shape == (1, 3, 32, 48)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_other_precisions_become_float32(tmp_path: Path, dtype: torch.dtype, ending: str) -> None:
+    module = tiny("swinir-m")
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in module.state_dict().items()}
+    path = tmp_path / f"w{ending}"
+    save_file(state, path) if ending == ".safetensors" else torch.save(state, path)
+    model = load_model(path)
+    assert {p.dtype for p in model.module.parameters()} == {torch.float32}
+    module.load_state_dict(state)
+    with torch.no_grad():
+        assert torch.equal(model.module(IMAGE), module(IMAGE))
+
+
+def test_tensors_in_any_memory_order(tmp_path: Path) -> None:
+    module = tiny("rrdb")
+    state = {
+        k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v for k, v in module.state_dict().items()
+    }
+    state["conv_up1.weight"] = state["conv_up1.weight"].transpose(0, 1).contiguous().transpose(0, 1)
+    torch.save(state, tmp_path / "w.pth")
+    model = load_model(tmp_path / "w.pth")
+    with torch.no_grad():
+        assert (model.module(IMAGE) - module(IMAGE)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("change", ["another size", "left out", "damaged"])
+def test_computed_buffers_of_swinir_do_not_matter(tmp_path: Path, change: str) -> None:
+    """Official files hold masks for their training patch, some converters leave them out."""
+    module = tiny("swinir-classical")
+    state = module.state_dict()
+    computed = [key for key in state if key.endswith(("attn_mask", "relative_position_index"))]
+    masks = [key for key in computed if key.endswith("attn_mask")]
+    assert masks
+    if change == "another size":
+        other = build_network("swinir-classical", **(TINY["swinir-classical"] | {"img_size": 20})).state_dict()
+        assert other[masks[0]].shape != state[masks[0]].shape
+        state |= {key: other[key] for key in masks}
+    elif change == "left out":
+        state = {key: value for key, value in state.items() if key not in computed}
+    else:
+        state |= {key: torch.full_like(state[key], 1) for key in computed}
+    torch.save({"params": state}, tmp_path / "w.pth")
+    model = load_model(tmp_path / "w.pth")
+    with torch.no_grad():
+        assert torch.equal(model.module(IMAGE), module(IMAGE))
+
+
+def test_the_first_esrgans_names_are_ours(tmp_path: Path) -> None:
+    """Most community models of scale 4: the keys that spandrel's ESRGAN has."""
+    import spandrel
+
+    module = build_network("rrdb", num_feat=8, num_block=2, num_grow_ch=32).eval()
+    state = spandrel.ModelLoader().load_from_state_dict(module.state_dict()).model.state_dict()
+    assert "model.1.sub.0.RDB1.conv1.0.weight" in state
+    torch.save(state, tmp_path / "w.pth")
+    model = load_model(tmp_path / "w.pth")
+    assert model.architecture == "rrdb"
+    with torch.no_grad():
+        assert torch.equal(model.module(IMAGE), module(IMAGE))
+
+
+def test_spandrel_is_imported_for_community_files_only(tmp_path: Path) -> None:
+    save(tmp_path / "w.safetensors", "rrdb")
+    torch.save(tiny("compact").state_dict(), tmp_path / "w.pth")
+    code = (
+        "import sys; from goldeye.networks.weights import load_model; "
+        f"[load_model({str(tmp_path)!r} + '/w' + ending) for ending in ('.safetensors', '.pth')]; "
+        "print('spandrel' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_a_run_is_loaded_at_its_latest_checkpoint(tmp_path: Path) -> None:
@@ -178,6 +416,46 @@ def test_code_in_a_pickle_is_refused_and_never_run(tmp_path: Path, form: str) ->
     assert not trap.exists()
     pickle.loads(pickle.dumps(Malicious(trap)))
     assert trap.exists(), "the trap itself must work, or this test shows nothing"
+
+
+def test_code_beside_real_weights_is_refused_and_never_run(tmp_path: Path) -> None:
+    trap = tmp_path / "was-run"
+    state = tiny("rrdb").state_dict()
+    torch.save({"params_ema": state, "optimizer": OPTIMIZER | {"hook": Malicious(trap)}}, tmp_path / "evil.pth")
+    torch.save(state | {"conv_last.bias": Malicious(trap)}, tmp_path / "evil2.pth")
+    for name in ("evil.pth", "evil2.pth"):
+        with pytest.raises(InvalidInput, match=r"more than plain tensors .*nothing in it was run"):
+            load_model(tmp_path / name)
+    assert not trap.exists()
+
+
+def test_a_torchscript_archive_is_refused_and_never_run(tmp_path: Path) -> None:
+    """A real one, and one whose pickles carry code: torch's own reader of such archives would unpickle them."""
+    trap = tmp_path / "was-run"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        torch.jit.script(nn.Conv2d(3, 3, 1)).save(str(tmp_path / "real.pt"))
+    code = pickle.dumps(Malicious(trap), protocol=2)
+    with zipfile.ZipFile(tmp_path / "evil.pt", "w") as archive:
+        for name in ("constants.pkl", "data.pkl"):
+            archive.writestr(f"evil/{name}", code)
+        archive.writestr("evil/version", "3\n")
+        archive.writestr("evil/code/__torch__.py", f"import os\nos.mkdir({str(trap)!r})\n")
+    for name in ("real.pt", "evil.pt"):
+        with pytest.raises(InvalidInput, match=rf"{name}' is a TorchScript archive, which is code; it was refused"):
+            load_model(tmp_path / name)
+    assert not trap.exists()
+
+
+def test_the_environment_cannot_allow_code(tmp_path: Path) -> None:
+    trap = tmp_path / "was-run"
+    torch.save({"params": {"x": Malicious(trap)}}, tmp_path / "evil.pth")
+    code = f"from goldeye.networks.weights import load_model; load_model({str(tmp_path / 'evil.pth')!r})"
+    environment = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode != 0
+    assert "more than plain tensors" in done.stderr
+    assert not trap.exists()
 
 
 def test_a_whole_module_is_refused(tmp_path: Path) -> None:
@@ -262,10 +540,17 @@ def test_damaged_headers_are_refused_by_name(tmp_path: Path, header: str, messag
 
 
 def test_names_without_weights(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="'rrdb' is an architecture and has no weights of its own"):
+    with pytest.raises(InvalidInput, match="'rrdb' is an architecture and has no weights of its own") as error:
         load_model("rrdb")
+    assert "RealESRGAN_x4plus, RealESRNet_x4plus" in (error.value.hint or "")
+    with pytest.raises(InvalidInput, match="'edl' is an architecture") as error:
+        load_model("edl")
+    assert error.value.hint == "Give a file of weights or the folder of a training run."
     with pytest.raises(InvalidInput, match=r"No file of weights and no run folder '.*missing\.pth'"):
         load_model(tmp_path / "missing.pth")
+    with pytest.raises(InvalidInput, match="no known model of that name") as error:
+        load_model("RealESRGAN_x4")
+    assert error.value.hint == "Did you mean 'RealESRGAN_x4plus'?"
     with pytest.raises(InvalidInput, match="holds no weights: it has no checkpoints/latest"):
         load_model(tmp_path)
 

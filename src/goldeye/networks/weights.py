@@ -5,15 +5,18 @@ Saved tensors keep the official key names, so BasicSR, spandrel and chaiNNer rea
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import json
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import torch
@@ -24,17 +27,31 @@ from goldeye.errors import InvalidInput
 from goldeye.files import atomic_path, sha256
 from goldeye.networks import ARCHITECTURES, build_network, resolve_config
 from goldeye.networks.infer import infer_architecture, new_names
+from goldeye.networks.known import fetch, find_known, known_models
+
+if TYPE_CHECKING:
+    from goldeye.images.tiles import Area
+    from goldeye.upscale import Upscaler
 
 FORMAT = 1
-_WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model")
+# Under which names checkpoints hold a state dict; of several in one checkpoint the first counts.
+_WRAPPERS = (
+    *("params_ema", "params-ema", "net_g_ema", "g_ema", "params", "state_dict", "model_state_dict"),
+    *("net_g", "netG", "generator", "model", "net", "weights"),
+)
+# What a training framework writes before the generator's own keys, often beside its discriminator's.
+_PREFIXES = ("net_g_ema.", "net_g.", "netG.", "generator.", "model.", "net.", "network.")
+# Buffers computed from the configuration. Official SwinIR files hold them for the size of their training patch.
+_COMPUTED = ("attn_mask", "relative_position_index")
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A network ready to use: `module` is in evaluation mode and takes (B, 3, H, W) in [0, 1], RGB.
 
-    `metadata` is the header of our own files and empty for others. `architecture` is a name of `ARCHITECTURES`, or
-    spandrel's name for a community network (then `config` is empty).
+    `metadata` is the header of our own files and empty for others. `architecture` is a name of `ARCHITECTURES`,
+    spandrel's name for a community network (then `config` is empty), or `fusion` or `ensemble` (then `members` are the
+    models combined).
     """
 
     module: nn.Module
@@ -43,23 +60,68 @@ class LoadedModel:
     scale: int
     metadata: dict[str, Any]
     path: Path
+    members: tuple[LoadedModel, ...] = ()
 
     @cached_property
     def sha256(self) -> str:
-        """Hex SHA-256 of the file."""
-        return sha256(self.path)
+        """Hex SHA-256 of the file; of a combination, of that and its members' hashes."""
+        own = sha256(self.path)
+        if not self.members:
+            return own
+        return hashlib.sha256("".join([own, *(member.sha256 for member in self.members)]).encode()).hexdigest()
+
+    def upscale(self, pictures: Any, *, outscale: float | None = None, color_fix: bool = False, **options: Any) -> Any:
+        """A picture, or a list of pictures, through the network: the same kind of array, larger.
+
+        A picture is (H, W, 3), or with alpha (H, W, 4), of uint8, uint16 or float32 in [0, 1], RGB. `outscale` is the
+        result's size over the input's if not the model's scale; `color_fix` keeps the input's low-frequency colours;
+        `options` are those of `goldeye.upscale.Upscaler` (tile, tile_pad, precision, ensemble, compile).
+        """
+        from goldeye.upscale.finish import upscale_array
+
+        upscaler = self._upscaler(options)
+        if isinstance(pictures, (list, tuple)):
+            return [upscale_array(upscaler, each, outscale=outscale, color_fix=color_fix) for each in pictures]
+        return upscale_array(upscaler, pictures, outscale=outscale, color_fix=color_fix)
+
+    def tiles(self, picture: Any, **options: Any) -> Iterator[tuple[Area, Tensor]]:
+        """Yield the finished areas of a picture (H, W, 3), tile by tile: for programs with their own progress.
+
+        Areas are in input pixels and fit edge to edge; their results are float32 (3, rows·scale, columns·scale), not
+        clipped. `options` are those of `upscale`, but for `outscale` and `color_fix`.
+        """
+        from goldeye.upscale.finish import reader
+
+        return self._upscaler(options).pieces(reader(picture), *picture.shape[:2])
+
+    def _upscaler(self, options: dict[str, Any]) -> Upscaler:
+        """The network prepared for these options, kept for the next picture."""
+        from goldeye.upscale import Upscaler
+
+        key = tuple(sorted(options.items()))
+        if key not in self._upscalers:
+            self._upscalers[key] = Upscaler(self.module, scale=self.scale, **options)
+        return self._upscalers[key]
+
+    @cached_property
+    def _upscalers(self) -> dict[tuple[tuple[str, Any], ...], Upscaler]:
+        return {}
 
 
 class CommunityNetwork(nn.Module):
-    """A network that spandrel built: pads to the size it needs, gives (B, 3, H·scale, W·scale) clipped to [0, 1]."""
+    """A network that spandrel built: pads to the size it needs, gives (B, 3, H·scale, W·scale) clipped to [0, 1].
 
-    def __init__(self, descriptor: Any) -> None:
+    `prefix` is what stands before the network's keys in its file.
+    """
+
+    def __init__(self, descriptor: Any, prefix: str) -> None:
         super().__init__()
+        self.prefix = prefix
         self.network = descriptor.model
-        self._call = descriptor
+        self.descriptor = descriptor
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self._call(x)
+        out: Tensor = self.descriptor(x)
         return out
 
 
@@ -92,59 +154,119 @@ def save_weights(
 
 
 def load_model(name_or_path: str | Path, *, device: str = "cpu") -> LoadedModel:
-    """Load a network from a file of weights or a run folder (its latest checkpoint).
+    """Load a network from a file of weights, a run folder (its latest checkpoint) or a known model's name.
+
+    A YAML file combines several (`goldeye.upscale.combine`).
 
     Reads our `.safetensors`; `.pth` and `.safetensors` of BasicSR's kind, the sizes inferred from the keys; and through
     spandrel the community's architectures. A pickle is read for tensors only: code in it is refused and never run.
-    Raises InvalidInput naming the file and what was found in it.
+    Weights in half precision become float32. A known model is fetched once into the cache (`goldeye.networks.known`);
+    a file or run folder of the same name wins. Raises InvalidInput naming the file and what was found in it.
     """
     path = _resolve(name_or_path)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        from goldeye.upscale.combine import load_combination
+
+        return load_combination(path, lambda member: load_model(member, device=device))
     state, metadata = _read(path)
     if metadata:
         return _own(path, state, metadata, device)
-    state = new_names(state)
+    misfit = None
+    for _, candidate in _generators(state):
+        inferred = _infer(candidate)
+        if inferred is not None:
+            architecture, config = inferred[0], resolve_config(*inferred)
+            try:
+                module = _build(path, architecture, config, new_names(candidate), device)
+            except InvalidInput as error:  # a relative of ours perhaps: BSRGANx2 has RRDBNet's keys without conv_up2
+                misfit = misfit or error
+            else:
+                return LoadedModel(module, architecture, config, int(config.get("scale", 1)), {}, path)
+    for prefix, candidate in _generators(state):
+        found = _community(path, candidate, prefix, device)
+        if found is not None:
+            return found
+    raise misfit or InvalidInput(
+        f"'{path}' holds no network that Goldeye or spandrel knows: {len(state)} tensors, {_some(state)}."
+    )
+
+
+def _generators(state: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """The state dict as it is, and each part that may be a generator: its prefix, and its tensors without that."""
+    for prefix in ("", *_PREFIXES):
+        part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if part:
+            yield prefix, part
+
+
+def _infer(state: dict[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
     try:
-        inferred = infer_architecture(state)
+        return infer_architecture(new_names(state))
     except (KeyError, IndexError, ZeroDivisionError):  # some of the keys that the others promise are not there
-        inferred = None
-    if inferred is None:
-        return _community(path, state, device)
-    architecture, config = inferred[0], resolve_config(*inferred)
-    module = _build(path, architecture, config, state, device)
-    return LoadedModel(module, architecture, config, int(config.get("scale", 1)), {}, path)
+        return None
 
 
-def _resolve(name_or_path: str | Path) -> Path:
-    """The file of weights that a name, file or run folder stands for."""
+def find_file(name_or_path: str | Path) -> Path | None:
+    """The file that a path to weights or to a run folder (its latest checkpoint) stands for, None for any other word.
+
+    Raises InvalidInput for a run whose latest checkpoint is missing.
+    """
     path = Path(name_or_path)
     if path.is_file():
         return path
-    if path.is_dir():
-        latest = path / "checkpoints" / "latest"
-        if not latest.is_file():
-            raise InvalidInput(
-                f"The folder '{path}' holds no weights: it has no checkpoints/latest.",
-                hint="Give the folder of a training run, or a file of weights.",
-            )
-        weights = latest.with_name(f"{latest.read_text(encoding='utf-8').strip()}.safetensors")
-        if not weights.is_file():
-            raise InvalidInput(f"The latest checkpoint of the run '{path}', '{weights.name}', is not there.")
-        return weights
-    if str(name_or_path) in ARCHITECTURES:
+    latest = path / "checkpoints" / "latest"
+    if not latest.is_file():
+        return None
+    weights = latest.with_name(f"{latest.read_text(encoding='utf-8').strip()}.safetensors")
+    if not weights.is_file():
+        raise InvalidInput(f"The latest checkpoint of the run '{path}', '{weights.name}', is not there.")
+    return weights
+
+
+def _resolve(name_or_path: str | Path) -> Path:
+    """The file of weights that a path, run folder or known model's name stands for, in this order."""
+    path = find_file(name_or_path)
+    if path is not None:
+        return path
+    name = str(name_or_path)
+    known = find_known(name)
+    if known is not None:
+        return fetch(known)
+    if name in ARCHITECTURES:
+        weights = [model.name for model in known_models().values() if model.architecture == name]
+        instead = f"Known weights of it: {', '.join(weights)}. Or give" if weights else "Give"
         raise InvalidInput(
-            f"'{name_or_path}' is an architecture and has no weights of its own.",
-            hint="Give a file of weights or the folder of a training run.",
+            f"'{name}' is an architecture and has no weights of its own.",
+            hint=f"{instead} a file of weights or the folder of a training run.",
         )
-    raise InvalidInput(f"No file of weights and no run folder '{name_or_path}'.")
+    if Path(name).is_dir():
+        raise InvalidInput(
+            f"The folder '{name}' holds no weights: it has no checkpoints/latest.",
+            hint="Give the folder of a training run, or a file of weights.",
+        )
+    near = difflib.get_close_matches(name, known_models(), n=1, cutoff=0.6)
+    raise InvalidInput(
+        f"No file of weights and no run folder '{name}', and no known model of that name.",
+        hint=f"Did you mean '{near[0]}'?" if near else "`goldeye models list` shows the known models.",
+    )
+
+
+def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a file of weights whose keys begin with `prefix`, by the rest of the key.
+
+    Raises InvalidInput as `load_model` does.
+    """
+    state, _ = _read(path)
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file by key, and our header (empty when the file is not ours)."""
+    """The tensors of a file by key (numbers in float32), and our header (empty when the file is not ours)."""
     if path.suffix.lower() == ".safetensors":
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 header = (file.metadata() or {}).get("goldeye")
-            return load_file(path), _header(path, header) if header is not None else {}
+            return _single(load_file(path)), _header(path, header) if header is not None else {}
         except safetensors.SafetensorError as error:
             raise InvalidInput(f"'{path}' is not a whole .safetensors file: it is {_found(path)}.") from error
     try:
@@ -153,15 +275,31 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that is no checkpoint can raise anything in the unpickler
         # A legitimate checkpoint is tensors, numbers and text; anything else needs code to be run while reading.
-        if isinstance(error, pickle.UnpicklingError) and _found(path) in ("a zip archive", "a pickle"):
+        found = _found(path)
+        if isinstance(error, pickle.UnpicklingError) and found in ("a zip archive", "a pickle"):
             name = re.search(r"GLOBAL (\S+)", str(error))
             what = f" ({name[1]})" if name else ""
             raise InvalidInput(
                 f"'{path}' holds more than plain tensors{what}; it was refused, and nothing in it was run.",
                 hint="Ask its author for a .safetensors file or a plain state dict.",
             ) from error
-        raise InvalidInput(f"'{path}' is not a readable file of weights: it is {_found(path)}.") from error
-    return _state_dict(path, content), {}
+        if found == _SCRIPT:
+            raise InvalidInput(
+                f"'{path}' is {_SCRIPT}, which is code; it was refused, and nothing in it was run.",
+                hint="Ask its author for a .safetensors file or a plain state dict.",
+            ) from error
+        raise InvalidInput(f"'{path}' is not a readable file of weights: it is {found}.") from error
+    return _single(_state_dict(path, content)), {}
+
+
+def _single(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Numbers of any precision as float32, what wrappers of modules put before the names taken off."""
+    return {
+        re.sub(r"^(module\.)+", "", key.replace("_orig_mod.", "")): value.float()
+        if value.is_floating_point()
+        else value
+        for key, value in state.items()
+    }
 
 
 def _header(path: Path, text: str) -> dict[str, Any]:
@@ -181,15 +319,16 @@ def _header(path: Path, text: str) -> dict[str, Any]:
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
-    """The state dict in a checkpoint: bare, or under one of the usual names."""
-    for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
+    """The state dict in a checkpoint: bare, or under the usual names, one in another too."""
+    while isinstance(content, dict):
+        inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), dict)), None)
+        if inner is None:
             break
+        content = inner
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         keys = f"the keys {_some(content)}" if isinstance(content, dict) else f"a {type(content).__name__}"
         raise InvalidInput(f"'{path}' holds no state dict: found {keys}.")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
+    return {str(key): value for key, value in content.items()}
 
 
 def _own(path: Path, state: dict[str, Tensor], metadata: dict[str, Any], device: str) -> LoadedModel:
@@ -205,6 +344,8 @@ def _build(
     """The network with the file's weights, in evaluation mode on `device`."""
     with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away: leave the caller's generator alone
         module = build_network(architecture, **config)
+    computed = {key: value for key, value in module.state_dict().items() if key.endswith(_COMPUTED)}
+    state = {key: value for key, value in state.items() if not key.endswith(_COMPUTED)} | computed
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
@@ -215,23 +356,21 @@ def _build(
     return module.to(device).eval()
 
 
-def _community(path: Path, state: dict[str, Tensor], device: str) -> LoadedModel:
-    """A network that is not ours, through spandrel."""
+def _community(path: Path, state: dict[str, Tensor], prefix: str, device: str) -> LoadedModel | None:
+    """A network that is not ours, through spandrel; None when it is not spandrel's either."""
     import spandrel
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecated calls in the architectures' own code
             descriptor = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(state))
-    except Exception as error:  # detection by a few keys, then whatever the architecture's own code raises
-        raise InvalidInput(
-            f"'{path}' holds no network that Goldeye or spandrel knows: {len(state)} tensors, {_some(state)}."
-        ) from error
+    except Exception:  # detection by a few keys, then whatever the architecture's own code raises
+        return None
     name = descriptor.architecture.name
     if not isinstance(descriptor, spandrel.ImageModelDescriptor) or descriptor.input_channels != 3:
         raise InvalidInput(f"'{path}' holds a {name} network that does not take an RGB picture.")
     descriptor.to(device).float().eval()
-    return LoadedModel(CommunityNetwork(descriptor), name, {}, int(descriptor.scale), {}, path)
+    return LoadedModel(CommunityNetwork(descriptor, prefix), name, {}, int(descriptor.scale), {}, path)
 
 
 def _some(keys: Any, limit: int = 3) -> str:
@@ -241,6 +380,7 @@ def _some(keys: Any, limit: int = 3) -> str:
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
 
 
+_SCRIPT = "a TorchScript archive"
 _SIGNATURES = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
@@ -261,10 +401,18 @@ def _found(path: Path) -> str:
         return "empty"
     for signature, name in _SIGNATURES.items():
         if head.startswith(signature):
-            return name
+            return _SCRIPT if name == "a zip archive" and _is_script(path) else name
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         return "a web page"
     return "text" if head.isascii() and b"\0" not in head else "damaged or of an unknown kind"
+
+
+def _is_script(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def require_picture_network(model: LoadedModel, device: str) -> None:
