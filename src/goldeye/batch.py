@@ -56,8 +56,11 @@ class _Advance:
 
 
 @contextmanager
-def bar(description: str, total: int, done: int = 0) -> Iterator[_Advance]:
-    """A progress bar to move by hand; `done` items were finished before (the ETA counts only the rest)."""
+def bar(description: str, total: int, done: int = 0, *, percent: bool = False) -> Iterator[_Advance]:
+    """A progress bar to move by hand; `done` items were finished before (the ETA counts only the rest).
+
+    `percent` shows a percentage, for what is no number of items.
+    """
     if not shows_progress():
         yield _Advance(None, None)
         return
@@ -66,6 +69,7 @@ def bar(description: str, total: int, done: int = 0) -> Iterator[_Advance]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -74,7 +78,7 @@ def bar(description: str, total: int, done: int = 0) -> Iterator[_Advance]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn() if percent else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),

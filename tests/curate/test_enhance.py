@@ -79,8 +79,10 @@ def test_networks_and_folders_fill_the_slots_in_order(tmp_path: Path, photos: Pa
         by_network = upscale_picture(load_model(same).module, original, scale=1)
         assert np.array_equal(read_image(out / "same" / name), by_network)
         assert not np.array_equal(by_network, original)
-        x4 = upscale_picture(load_model(larger).module, original, scale=4)
-        assert np.array_equal(read_image(out / "larger" / name), to_uint8(matlab_resize(to_float(x4), *size)))
+        x4 = upscale_picture(load_model(larger).module, to_float(original), scale=4)
+        off = np.abs(read_image(out / "larger" / name).astype(int) - to_uint8(matlab_resize(x4, *size)))
+        assert off.max() <= 1  # the network's result is kept in 16 bits in between
+        assert off.mean() < 0.01
         assert np.array_equal(read_image(out / "hand" / name), picture(seed + 2, *size))
 
     record = yaml.safe_load((out / "candidates.yaml").read_text())

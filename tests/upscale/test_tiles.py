@@ -1,42 +1,47 @@
-"""Tiles cover the picture once, and their windows stay on the network's grid."""
+"""Windows cover the picture, see far enough around what they answer for, and stay on the network's grid."""
 
 from __future__ import annotations
 
-import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goldeye.images.tiles import AUTOMATIC_TILE, cut_tiles, tile_size
+from goldeye.images.tiles import Area, cut
 
 
 @given(
-    height=st.integers(1, 90),
-    width=st.integers(1, 90),
+    size=st.integers(1, 400),
     tile=st.integers(1, 100),
-    pad=st.integers(0, 20),
-    multiple=st.sampled_from([1, 2, 4, 16]),
+    pad=st.integers(0, 40),
+    multiple=st.sampled_from([1, 2, 4, 8, 16]),
 )
-@settings(max_examples=150, deadline=None)
-def test_tiles_cover_every_pixel_once(height: int, width: int, tile: int, pad: int, multiple: int) -> None:
-    count = np.zeros((height, width), int)
-    for t in cut_tiles(height, width, tile, pad, multiple):
-        count[t.top : t.bottom, t.left : t.right] += 1
-        assert 0 <= t.window_top <= t.top < t.bottom <= t.window_bottom <= height
-        assert 0 <= t.window_left <= t.left < t.right <= t.window_right <= width
-        assert t.window_top % multiple == t.window_left % multiple == 0
+@settings(max_examples=400, deadline=None)
+def test_windows_cover_what_they_answer_for(size: int, tile: int, pad: int, multiple: int) -> None:
+    axis = cut(size, tile, pad, multiple)
+    assert axis.borders[0] == 0
+    assert axis.borders[-1] == size
+    assert len(axis.borders) == len(axis.starts) + 1
+    assert axis.starts[0] == 0
+    assert axis.end(len(axis.starts) - 1) == size
+    for index, start in enumerate(axis.starts):
+        low, high = axis.borders[index], axis.borders[index + 1]
+        assert low < high
+        assert start % multiple == 0
+        assert 0 <= start <= low
+        assert high <= axis.end(index) <= size
         # The whole padding, unless the picture ends first.
-        assert t.window_top == 0 or t.top - t.window_top >= pad
-        assert t.window_right == width or t.window_right - t.right >= pad
-        assert t.bottom - t.top < tile + multiple
-    assert (count == 1).all()
+        assert start == 0 or low - start >= pad
+        assert axis.end(index) == size or axis.end(index) - high >= pad
+        # Padded to the grid, all windows are equal.
+        assert -(-(axis.end(index) - start) // multiple) == -(-axis.window // multiple)
+    assert axis.window <= tile + 2 * pad + 3 * multiple
 
 
-def test_tile_size_is_automatic_only_at_zero() -> None:
-    assert tile_size(100, 200, 0) == 200
-    assert tile_size(512, 512, 0) == 512
-    assert tile_size(512, 513, 0) == AUTOMATIC_TILE
-    assert tile_size(3000, 4000, 64) == 64
+@given(size=st.integers(50, 4000), tile=st.integers(16, 256), pad=st.integers(0, 40))
+@settings(max_examples=100, deadline=None)
+def test_no_window_is_superfluous(size: int, tile: int, pad: int) -> None:
+    axis = cut(size, tile, pad)
+    assert len(axis.starts) == max(1, -(-(size - 2 * pad) // tile))
 
 
-def test_a_tile_says_where_it_is() -> None:
-    assert str(cut_tiles(20, 20, 10, 2)[3]) == "rows 10-19, columns 10-19"
+def test_an_area_says_where_it_is() -> None:
+    assert str(Area(0, 10, 10, 20)) == "rows 0-9, columns 10-19"

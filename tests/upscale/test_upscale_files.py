@@ -16,6 +16,7 @@ from goldeye.images import image_size, matlab_resize, open_picture, read_image, 
 from goldeye.networks import build_network
 from goldeye.networks.weights import LoadedModel, load_model, save_weights
 from goldeye.upscale import upscale_files
+from goldeye.upscale.run import made_by
 
 
 class Nearest(nn.Module):
@@ -23,9 +24,16 @@ class Nearest(nn.Module):
         return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
+def loaded(module: nn.Module, scale: int, path: Path) -> LoadedModel:
+    """A model as if it had been read from a file (whose bytes are its name)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(path.name)
+    return LoadedModel(module, type(module).__name__, {}, scale, {}, path)
+
+
 @pytest.fixture
-def model() -> LoadedModel:
-    return LoadedModel(Nearest(), "nearest", {}, 2, {}, Path("none"))
+def model(tmp_path: Path) -> LoadedModel:
+    return loaded(Nearest(), 2, tmp_path / "models" / "nearest.pth")
 
 
 @pytest.fixture
@@ -93,7 +101,7 @@ def test_a_network_that_fails_is_reported(photos: Path, tmp_path: Path) -> None:
             return x
 
     write_image(photos / "odd.png", np.zeros((6, 6, 3), np.uint8))
-    result = upscale_files([photos], tmp_path / "out", model=LoadedModel(Fails(), "fails", {}, 1, {}, Path("none")))
+    result = upscale_files([photos], tmp_path / "out", model=loaded(Fails(), 1, tmp_path / "fails.pth"))
     assert result.failed == [{"input": str(photos / "odd.png"), "error": "out of memory"}]
     assert len(result.done) == 3
 
@@ -133,17 +141,17 @@ class Uneven(nn.Module):
 def test_grey_stays_grey(tmp_path: Path, ext: str) -> None:
     values = np.random.default_rng(0).integers(0, 255, (10, 14), np.uint8)
     Image.fromarray(values).save(tmp_path / "g.png")
-    uneven = LoadedModel(Uneven(), "uneven", {}, 2, {}, Path("none"))
+    uneven = loaded(Uneven(), 2, tmp_path / "uneven.pth")
     upscale_files([tmp_path / "g.png"], tmp_path / "out", model=uneven, ext=ext)
-    loaded = open_picture(tmp_path / "out" / f"g.{ext}")
+    grey = open_picture(tmp_path / "out" / f"g.{ext}")
     if ext == "webp":  # which knows no grey: the colour is gone all the same
-        assert np.abs(np.diff(loaded.pixels.astype(int), axis=2)).max() <= 2
+        assert np.abs(np.diff(grey.pixels.astype(int), axis=2)).max() <= 2
     else:
-        assert loaded.grey
-    assert loaded.pixels.shape == (20, 28, 3)
+        assert grey.grey
+    assert grey.pixels.shape == (20, 28, 3)
     expected = Image.fromarray(np.rint(values[..., None] * [0.98, 1, 0.9]).astype(np.uint8)).convert("L")
     if ext in ("png", "tif", "bmp"):
-        assert np.array_equal(loaded.pixels[::2, ::2, 0], np.asarray(expected))
+        assert np.array_equal(grey.pixels[::2, ::2, 0], np.asarray(expected))
 
 
 @pytest.mark.parametrize("ext", ["png", "tif", "jpg", "webp", "bmp"])
@@ -159,26 +167,110 @@ def test_colours_exif_and_orientation_are_kept(tmp_path: Path, model: LoadedMode
     expected = read_image(tmp_path / "p.png").repeat(2, 0).repeat(2, 1).astype(int)
     assert image_size(result) == (28, 20)
     assert np.abs(read_image(result) - expected).mean() < (6 if ext in ("jpg", "webp") else 0.5)
-    loaded = open_picture(result)
+    kept = open_picture(result)
     if ext == "bmp":
-        assert (loaded.icc, loaded.exif) == (None, None)
+        assert (kept.icc, kept.exif) == (None, None)
     else:
-        assert loaded.icc == profile
+        assert kept.icc == profile
         with Image.open(result) as image:
             assert image.getexif()[0x010F] == "Maker"
             assert image.getexif().get(0x0112, 1) == 1
     if ext == "png":
         turned = np.rot90(pixels, -1).repeat(2, 0).repeat(2, 1)
-        assert np.array_equal(loaded.pixels, turned)
+        assert np.array_equal(kept.pixels, turned)
 
 
-def test_alpha_is_dropped(tmp_path: Path, model: LoadedModel) -> None:
-    pixels = np.random.default_rng(0).integers(0, 255, (10, 14, 4), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    upscale_files([tmp_path / "a.png"], tmp_path / "out", model=model)
-    loaded = open_picture(tmp_path / "out" / "a.png")
-    assert loaded.alpha is None
-    assert np.array_equal(loaded.pixels[::2, ::2], pixels[..., :3])
+@pytest.mark.parametrize("ext", ["png", "tif", "webp"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_alpha_and_16_bits_are_kept(tmp_path: Path, model: LoadedModel, ext: str, deep: bool) -> None:
+    dtype = np.uint16 if deep else np.uint8
+    full = np.iinfo(dtype).max
+    pixels = np.random.default_rng(0).integers(full // 4, full, (10, 14, 4), dtype)
+    write_image(tmp_path / "a.tif", pixels[..., :3], alpha=pixels[..., 3])
+    upscale_files([tmp_path / "a.tif"], tmp_path / "out", model=model, ext=ext, quality=100)
+    result = open_picture(tmp_path / "out" / f"a.{ext}")
+    assert result.alpha is not None
+    if ext == "webp":  # 8 bits, lossy
+        assert result.pixels.dtype == np.uint8
+        assert np.abs(result.alpha[::2, ::2] - pixels[..., 3] / (257 if deep else 1)).max() <= 1
+    else:
+        assert result.pixels.dtype == dtype
+        off = np.abs(result.pixels - pixels[..., :3].repeat(2, 0).repeat(2, 1).astype(int))
+        assert off.max() <= (2 if deep else 0)  # a quarter of opacity leaves 14 of 16 bits for a colour
+        assert np.array_equal(result.alpha, pixels[..., 3].repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize("ext", ["jpg", "bmp"])
+def test_formats_without_alpha_take_opaque_pictures_only(tmp_path: Path, model: LoadedModel, ext: str) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (10, 14, 3), np.uint8)
+    write_image(tmp_path / "in" / "clear.png", colours, alpha=np.full((10, 14), 254, np.uint8))
+    write_image(tmp_path / "in" / "opaque.png", colours, alpha=np.full((10, 14), 255, np.uint8))
+    result = upscale_files([tmp_path / "in"], tmp_path / "out", model=model, ext=ext)
+    assert [entry["input"] for entry in result.done] == [str(tmp_path / "in" / "opaque.png")]
+    (failure,) = result.failed
+    assert f"clear.{ext}' cannot be written: a .{ext} file holds no alpha channel" in failure["error"]
+
+
+def test_16_bits_become_8_where_the_format_has_no_more(tmp_path: Path, model: LoadedModel) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (10, 14, 3), np.uint16)
+    write_image(tmp_path / "a.png", pixels)
+    upscale_files([tmp_path / "a.png"], tmp_path / "out", model=model, ext="bmp")
+    assert np.array_equal(read_image(tmp_path / "out" / "a.bmp")[::2, ::2], to_uint8(to_float(pixels)))
+
+
+def test_the_file_says_what_made_it(tmp_path: Path, photos: Path, model: LoadedModel) -> None:
+    for ext in ("png", "jpg", "webp", "tif"):
+        upscale_files([photos / "a.png"], tmp_path / ext, model=model, ext=ext, outscale=1.5, ensemble=True)
+        with Image.open(tmp_path / ext / f"a.{ext}") as image:
+            software = image.getexif()[0x0131]
+        assert software.startswith("goldeye ")
+        assert f"; model nearest; sha256:{model.sha256[:16]}; x1.5; ensemble" in software
+        assert made_by(tmp_path / ext / f"a.{ext}") == f"sha256:{model.sha256[:16]}; x1.5; ensemble"
+    upscale_files([tmp_path / "png"], tmp_path / "again", model=model, color_fix=True)
+    assert made_by(tmp_path / "again" / "a.png") == f"sha256:{model.sha256[:16]}; x2; color-fix"
+    assert made_by(photos / "a.png") is None
+
+
+def test_another_models_result_is_not_taken_for_ones_own(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    out, other = tmp_path / "out", loaded(Nearest(), 2, tmp_path / "other.pth")
+    upscale_files([photos / "a.png"], out, model=model)
+    before = (out / "a.png").read_bytes()
+    for changed in ({"model": other}, {"model": model, "outscale": 3.0}, {"model": model, "ensemble": True}):
+        with pytest.raises(InvalidInput, match=r"a\.png' was made with another model or setting"):
+            upscale_files([photos], out, **changed)  # type: ignore[arg-type]
+    assert outputs(out) == ["a.png"]
+    assert (out / "a.png").read_bytes() == before
+    renamed = loaded(Nearest(), 2, tmp_path / "elsewhere" / "nearest.pth")
+    assert len(upscale_files([photos / "a.png"], out, model=renamed, tile=5).skipped) == 1
+    assert len(upscale_files([photos / "a.png"], out, model=other, overwrite=True).done) == 1
+
+
+def test_metadata_can_be_left_out(tmp_path: Path, model: LoadedModel) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (10, 14, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    profile = bytes(pyvips.Image.profile_load("p3"))
+    Image.fromarray(pixels).save(tmp_path / "p.png", icc_profile=profile, exif=exif)
+    upscale_files([tmp_path / "p.png"], tmp_path / "out", model=model, strip_metadata=True)
+    with Image.open(tmp_path / "out" / "p.png") as image:
+        assert not image.getexif()
+        assert "icc_profile" not in image.info
+        assert np.array_equal(np.asarray(image)[::2, ::2], read_image(tmp_path / "p.png"))  # in sRGB
+    assert not np.array_equal(read_image(tmp_path / "p.png"), pixels)
+
+
+def test_patterns_and_endings_as_the_inputs(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    write_image(photos / "d.jpg", np.zeros((6, 6, 3), np.uint8))
+    upscale_files([photos / "*.png"], tmp_path / "one", model=model)
+    assert outputs(tmp_path / "one") == ["a.png"]
+    upscale_files([photos / "**" / "*.png"], tmp_path / "all", model=model)
+    assert outputs(tmp_path / "all") == ["a.png", "b.png", "c.png"]
+    upscale_files([photos], tmp_path / "auto", model=model, ext="auto", suffix="_x2")
+    assert outputs(tmp_path / "auto") == ["a_x2.png", "d_x2.jpg", "sub/b_x2.png", "sub/deep/c_x2.png"]
+    write_image(photos / "[odd].png", np.zeros((6, 6, 3), np.uint8))
+    assert len(upscale_files([photos / "[odd].png"], tmp_path / "odd", model=model).done) == 1
+    with pytest.raises(InvalidInput, match=r"Nothing matches '.*\*\.webp'"):
+        upscale_files([photos / "*.webp"], tmp_path / "none", model=model)
 
 
 @pytest.mark.parametrize("outscale", [None, 2.0])

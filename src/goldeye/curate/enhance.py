@@ -24,10 +24,11 @@ from goldeye.batch import BatchResult, bar
 from goldeye.dataset.groups import Enhancer
 from goldeye.errors import GoldeyeError, InvalidInput
 from goldeye.files import sha256, write_text
-from goldeye.images import Picture, find_images, image_size, matlab_resize, read_image, to_float, to_uint8, write_image
+from goldeye.images import Picture, find_images, image_size, read_image, to_eight_bit, write_image
 
 if TYPE_CHECKING:
     from goldeye.networks.weights import LoadedModel
+    from goldeye.upscale import Upscaler
 
 RECORD, LEDGER = "candidates.yaml", ".made.yaml"
 
@@ -134,10 +135,10 @@ def enhance_photos(
                         failed.add(name)
                         result.failed.append(entry | {"error": str(error)})
 
-        fill("original", lambda name: _eight_bit(read_image(found[name][0])))
+        fill("original", lambda name: to_eight_bit(read_image(found[name][0])))
         unreadable = frozenset(failed)
         for enhancer, source in enhancers.items():
-            fill(enhancer, partial(_enhance, _load(source, device), output / "original", tile, device))
+            fill(enhancer, partial(_enhance, _upscaler(source, device, tile), output / "original"))
         for enhancer in folders:
             fill(enhancer, partial(_taken, results[enhancer]))
 
@@ -227,23 +228,23 @@ def _load(source: str, device: str) -> LoadedModel:
     return model
 
 
-def _enhance(model: LoadedModel, originals: Path, tile: int, device: str, name: str) -> Picture:
-    """The enhanced version of a photo, at its size."""
-    from goldeye.upscale.run import upscale_picture
+def _upscaler(source: str, device: str, tile: int) -> Upscaler:
+    from goldeye.upscale import Upscaler
 
-    photo = read_image(originals / name)
-    enhanced = upscale_picture(model.module, photo, scale=model.scale, tile=tile, device=device)
-    if enhanced.shape != photo.shape:
-        enhanced = to_uint8(matlab_resize(to_float(enhanced), *photo.shape[:2]))
-    return _eight_bit(enhanced)
+    model = _load(source, device)
+    return Upscaler(model.module, scale=model.scale, tile=tile)
+
+
+def _enhance(upscaler: Upscaler, originals: Path, name: str) -> Picture:
+    """The enhanced version of a photo, at its size."""
+    from goldeye.upscale.finish import upscale_array
+
+    enhanced: Picture = upscale_array(upscaler, read_image(originals / name), outscale=1)  # type: ignore[assignment]
+    return enhanced
 
 
 def _taken(pictures: Mapping[str, Path], name: str) -> Picture:
-    return _eight_bit(read_image(pictures[name]))
-
-
-def _eight_bit(picture: Picture) -> Picture:
-    return picture if picture.dtype.itemsize == 1 else to_uint8(to_float(picture))
+    return to_eight_bit(read_image(pictures[name]))
 
 
 def _prepare(output: Path, record: Candidates, overwrite: bool) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import glob
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from goldeye import __version__
 from goldeye.batch import BatchResult, bar
 from goldeye.errors import GoldeyeError, InvalidInput
 from goldeye.images import (
@@ -18,17 +23,17 @@ from goldeye.images import (
     Picture,
     check_writable,
     find_images,
-    from_tensor,
-    matlab_resize,
+    image_size,
     open_picture,
-    to_float,
-    to_tensor,
-    to_uint8,
+    read_software,
+    spool,
     write_image,
 )
-from goldeye.images.tiles import Tile, cut_tiles, tile_size
-from goldeye.networks.blocks import pad_to_multiple
+from goldeye.images.colour import Depth
+from goldeye.images.write import EIGHT_BIT, OPAQUE
 from goldeye.networks.weights import LoadedModel
+from goldeye.upscale.engine import Upscaler
+from goldeye.upscale.finish import enlarged, final_size, upscale_array
 
 
 def upscale_picture(
@@ -36,55 +41,27 @@ def upscale_picture(
     picture: Picture | FloatPicture,
     *,
     scale: int,
-    tile: int = 0,
-    tile_pad: int = 16,
-    device: str = "cpu",
-) -> Picture:
-    """(H, W, 3) → uint8 (H·scale, W·scale, 3), through a network in evaluation mode on `device`.
+    outscale: float | None = None,
+    color_fix: bool = False,
+    **options: Any,
+) -> Any:
+    """A picture through a network in evaluation mode: (H, W, 3), or with alpha (H, W, 4), → the same kind, larger.
 
-    `tile` and `tile_pad` are in input pixels: each tile is computed with `tile_pad` pixels of its surroundings, which
-    are cut off again. `tile` 0 takes a small picture whole and a large one (over 512x512 pixels) in tiles of 256.
-    Raises GoldeyeError naming the tile when the network gives values that are not finite.
+    uint8, uint16 and float32 in [0, 1] stay what they are. `scale` is the network's, `outscale` that of the result if
+    another. `options` are those of `Upscaler` (tile, tile_pad, precision, ensemble, compile). Raises GoldeyeError
+    naming the tile when the network gives values that are not finite.
     """
-    height, width = picture.shape[:2]
-    result = np.empty((height * scale, width * scale, 3), np.uint8)
-    for area, values in run_tiles(module, picture, scale=scale, tile=tile, tile_pad=tile_pad, device=device):
-        result[area.top * scale : area.bottom * scale, area.left * scale : area.right * scale] = from_tensor(values)
-    return result
+    return upscale_array(Upscaler(module, scale=scale, **options), picture, outscale=outscale, color_fix=color_fix)
 
 
-def run_tiles(
-    module: nn.Module,
-    picture: Picture | FloatPicture,
-    *,
-    scale: int,
-    tile: int = 0,
-    tile_pad: int = 16,
-    device: str = "cpu",
-) -> Iterator[tuple[Tile, Tensor]]:
-    """Yield each tile with its core's result: float32 (3, rows·scale, columns·scale), not clipped, on `device`."""
-    multiple = int(getattr(module, "size_multiple", 1))
-    height, width = picture.shape[:2]
-    for area in cut_tiles(height, width, tile_size(height, width, tile), tile_pad, multiple):
-        window = picture[area.window_top : area.window_bottom, area.window_left : area.window_right]
-        values = _run(module, to_tensor(window).to(device), scale, multiple)
-        if not torch.isfinite(values).all():
-            raise GoldeyeError(f"The network gave values that are not finite in the tile at {area}.")
-        top, left = (area.top - area.window_top) * scale, (area.left - area.window_left) * scale
-        rows, columns = (area.bottom - area.top) * scale, (area.right - area.left) * scale
-        yield area, values[:, top : top + rows, left : left + columns]
+@dataclass(frozen=True)
+class Job:
+    """One picture to upscale, and its final size (height, width)."""
 
-
-def _run(module: nn.Module, window: Tensor, scale: int, multiple: int) -> Tensor:
-    """(1, 3, h, w) → (3, h·scale, w·scale), padded by reflection to what the network needs and cropped."""
-    height, width = window.shape[-2:]
-    window = pad_to_multiple(window, multiple)
-    with torch.inference_mode():
-        values: Tensor = module(window)
-    shape, expected = tuple(values.shape), (1, 3, window.shape[2] * scale, window.shape[3] * scale)
-    if shape != expected:
-        raise InvalidInput(f"The network gives no RGB picture of scale {scale}: {shape}, not {expected}.")
-    return values[0, :, : height * scale, : width * scale].float()
+    source: Path
+    target: Path
+    pixels: int
+    size: tuple[int, int]
 
 
 def upscale_files(
@@ -93,66 +70,165 @@ def upscale_files(
     *,
     model: LoadedModel,
     outscale: float | None = None,
-    tile: int = 0,
-    tile_pad: int = 16,
     suffix: str = "",
     ext: str | None = None,
+    quality: int = 95,
     overwrite: bool = False,
-    device: str = "cpu",
+    strip_metadata: bool = False,
+    color_fix: bool = False,
+    **options: Any,
 ) -> BatchResult:
-    """Upscale files and folders (recursively, their structure kept) into the folder `output`, as NAME + suffix + ext.
+    """Upscale files, patterns and folders (recursively, their structure kept) into the folder `output`.
 
-    One input file may also go to one output file, named with an image's ending. `ext` is png unless given. `outscale`
-    is the final size over the input's: the model's result is resized to it as MATLAB does. Results are 8-bit and opaque
-    (alpha is dropped), upright, with the input's colour profile and EXIF; grey pictures stay grey. Finished files are
-    skipped unless `overwrite`; a picture that fails, or is too large for its format, is reported and the rest goes on.
-    Raises InvalidInput, before any work, for what cannot be meant: no pictures, two pictures with one output, an output
-    in the place of an input.
+    Names are NAME + suffix + ext; `ext` is png unless given, `auto` the input's own. One input file may also go to one
+    output file, named with an image's ending. `outscale` is the final size over the input's: the model's result is
+    resized to it as MATLAB does. `options` are those of `Upscaler`, `color_fix` is `keep_colours`.
+
+    Results are upright, with the input's colour profile, EXIF and alpha; grey stays grey, and 16 bits a channel stay
+    where the format holds them. EXIF's Software says what made the picture (`made_by`). `strip_metadata` leaves all
+    that out and converts the colours to sRGB.
+
+    Finished files are skipped unless `overwrite`; a picture that fails, or is too large for its format, is reported and
+    the rest goes on. Raises InvalidInput, before any work, for what cannot be meant: no pictures, two pictures with one
+    output, an output in the place of an input or of another model's result.
     """
     if outscale is not None and not 0 < outscale < float("inf"):
         raise InvalidInput(f"The output scale must be a positive number, not {outscale}.")
-    if tile < 0 or tile_pad < 0:
-        raise InvalidInput("The tile and its padding must be 0 or a number of pixels.")
+    factor = model.scale if outscale is None else outscale
+    settings = _settings(model, factor, ensemble=bool(options.get("ensemble")), color_fix=color_fix)
     result = BatchResult()
     todo = []
     for source, target in _plan(inputs, output, suffix, ext):
         if target.exists() and not overwrite:
+            _refuse_other_settings(target, settings)
             result.skipped.append({"input": str(source), "output": str(target)})
         else:
             todo.append((source, target))
-    with bar("Upscaling", len(todo) + len(result.skipped), len(result.skipped)) as advance:
-        for source, target in todo:
+    upscaler = Upscaler(model.module, scale=model.scale, **options)
+    software = None if strip_metadata else f"goldeye {__version__}; model {_name(model)}; {settings}"
+    jobs = list(_checked_sizes(todo, factor, result))
+    with bar("Upscaling", sum(job.pixels for job in jobs), percent=True) as advance:
+        for job in jobs:
             start = time.perf_counter()
             try:
-                photo = open_picture(source)
-                height, width = _final_size(photo.pixels, model.scale if outscale is None else outscale)
-                check_writable(target, height, width)
-                large = upscale_picture(
-                    model.module, photo.pixels, scale=model.scale, tile=tile, tile_pad=tile_pad, device=device
+                _upscale_file(
+                    upscaler,
+                    job,
+                    software,
+                    srgb=strip_metadata,
+                    color_fix=color_fix,
+                    quality=quality,
+                    progress=lambda pixels, name=job.source.name: advance(pixels, name),  # type: ignore[misc]
                 )
-                if large.shape[:2] != (height, width):
-                    large = to_uint8(matlab_resize(to_float(large), height, width))
-                write_image(target, large, grey=photo.grey, icc=photo.icc, exif=photo.exif)
-            except (GoldeyeError, OSError, MemoryError, RuntimeError) as error:  # RuntimeError: torch, out of memory
-                result.failed.append({"input": str(source), "error": str(error)})
+            except (GoldeyeError, OSError, MemoryError, RuntimeError) as error:  # RuntimeError: torch
+                result.failed.append({"input": str(job.source), "error": str(error) or type(error).__name__})
             else:
                 seconds = round(time.perf_counter() - start, 3)
-                result.done.append({"input": str(source), "output": str(target), "seconds": seconds})
-            advance(1, source.name)
+                result.done.append({"input": str(job.source), "output": str(job.target), "seconds": seconds})
     return result
 
 
-def _final_size(picture: Picture, scale: float) -> tuple[int, int]:
-    """(height, width) at `scale` times the input's size."""
-    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-    return height, width
+def _upscale_file(
+    upscaler: Upscaler,
+    job: Job,
+    software: str | None,
+    *,
+    srgb: bool,
+    color_fix: bool,
+    quality: int,
+    progress: Callable[[int], object],
+) -> None:
+    folder = job.target.parent
+    with ExitStack() as stack:
+
+        def array(shape: tuple[int, ...], dtype: Depth) -> Picture:
+            return stack.enter_context(spool(shape, dtype, folder))
+
+        photo = open_picture(job.source, srgb=srgb, into=array)
+        dtype = np.dtype(np.uint8) if job.target.suffix.lower() in EIGHT_BIT else photo.pixels.dtype
+        alpha = photo.alpha
+        if alpha is not None and alpha.min() == np.iinfo(alpha.dtype).max and job.target.suffix.lower() in OPAQUE:
+            alpha = None  # nothing is transparent, so nothing is lost
+        check_writable(job.target, *job.size, alpha=alpha is not None)
+        pixels, shape = stack.enter_context(
+            enlarged(
+                upscaler,
+                photo.pixels,
+                alpha,
+                job.size,
+                dtype=dtype,
+                color_fix=color_fix,
+                folder=folder,
+                progress=progress,
+            )
+        )
+        write_image(
+            job.target,
+            pixels,
+            alpha=shape,
+            grey=photo.grey,
+            icc=photo.icc,
+            exif=None if srgb else photo.exif,
+            software=software,
+            quality=quality,
+        )
+
+
+def _checked_sizes(todo: list[tuple[Path, Path]], factor: float, result: BatchResult) -> Iterator[Job]:
+    """The pictures whose results can be written, from their headers; the others are reported in `result`."""
+    for source, target in todo:
+        try:
+            height, width = image_size(source)
+            size = final_size(height, width, factor)
+            check_writable(target, *size)
+        except (GoldeyeError, OSError) as error:
+            result.failed.append({"input": str(source), "error": str(error)})
+        else:
+            yield Job(source, target, height * width, size)
+
+
+# What made a file ----------------------------------------------------------------------------------------------------
+
+
+def made_by(path: Path) -> str | None:
+    """The settings that a picture was upscaled with, as its EXIF entry Software tells; None where it does not."""
+    last = (read_software(path) or "").rpartition("goldeye ")[2]  # a result may have been made from another
+    found = re.fullmatch(r"\S+; model \S*; (sha256:.*)", last)
+    return found[1] if found else None
+
+
+def _settings(model: LoadedModel, factor: float, *, ensemble: bool, color_fix: bool) -> str:
+    """What decides the result; the tile and the precision are left out, since they hardly do."""
+    parts = [f"sha256:{model.sha256[:16]}", f"x{factor:g}"]
+    parts += ["ensemble"] if ensemble else []
+    parts += ["color-fix"] if color_fix else []
+    return "; ".join(parts)
+
+
+def _name(model: LoadedModel) -> str:
+    """The file's name; for a checkpoint, its run's as well."""
+    run = f"{model.path.parent.parent.name}/" if model.path.parent.name == "checkpoints" else ""
+    return re.sub(r"[^!-~]|;", "_", f"{run}{model.path.stem}")
+
+
+def _refuse_other_settings(target: Path, settings: str) -> None:
+    made = made_by(target)
+    if made is not None and made != settings:
+        raise InvalidInput(
+            f"'{target}' was made with another model or setting ({made}; now it would be {settings}).",
+            hint="Choose another folder or --suffix, or make it again with --overwrite.",
+        )
+
+
+# Which files ---------------------------------------------------------------------------------------------------------
 
 
 def _plan(inputs: list[Path], output: Path, suffix: str, ext: str | None) -> list[tuple[Path, Path]]:
     """(picture, output file) for every picture, checked."""
     ending = f".{(ext or 'png').lower().lstrip('.')}"
-    if ending not in SUFFIXES:
-        raise InvalidInput(f"Pictures cannot be written as '{ending}'.", hint=f"Known: {', '.join(SUFFIXES)}.")
+    if ending not in (*SUFFIXES, ".auto"):
+        raise InvalidInput(f"Pictures cannot be written as '{ending}'.", hint=f"Known: {', '.join(SUFFIXES)}, auto.")
+    inputs = [path for given in inputs for path in _matching(given)]
     if output.suffix.lower() in SUFFIXES and not output.is_dir():
         if len(inputs) == 1 and not inputs[0].is_dir():
             pairs = [(picture, output) for picture in find_images(inputs[0])]
@@ -169,7 +245,8 @@ def _plan(inputs: list[Path], output: Path, suffix: str, ext: str | None) -> lis
             for picture in find_images(source):
                 if inside is None or inside not in picture.resolve().parents:
                     relative = picture.relative_to(folder)
-                    pairs.append((picture, output / relative.with_name(f"{relative.stem}{suffix}{ending}")))
+                    name = f"{relative.stem}{suffix}{picture.suffix if ending == '.auto' else ending}"
+                    pairs.append((picture, output / relative.with_name(name)))
         if not pairs:
             raise InvalidInput(f"There are no pictures to upscale but those in the output folder '{output}'.")
     return _checked(pairs)
@@ -187,3 +264,13 @@ def _checked(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
             raise InvalidInput(f"'{taken[place]}' and '{source}' would both be written to '{target}'.")
         taken[place] = source
     return list(by_source.values())
+
+
+def _matching(given: Path) -> list[Path]:
+    """A path itself, or what a pattern such as `photos/*.jpg` matches (shells on Windows leave that to programs)."""
+    if given.exists() or not glob.has_magic(str(given)):
+        return [given]
+    found = sorted(Path(given.anchor).glob(str(given.relative_to(given.anchor))))
+    if not found:
+        raise InvalidInput(f"Nothing matches '{given}'.")
+    return found

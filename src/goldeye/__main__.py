@@ -1,0 +1,6 @@
+"""`python -m goldeye`."""
+
+from goldeye.cli import main
+
+if __name__ == "__main__":
+    main()
