@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     On an exception nothing is left behind and an earlier `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # The whole stem would make a name too long where the given one is nearly that.
+    key = f"{path.stem[:40]}.{zlib.crc32(path.name.encode(errors='surrogateescape')):08x}.{os.getpid()}"
+    temporary = path.with_name(f".{key}.tmp{path.suffix}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the user's umask gives a new file; safetensors would close it to others
         yield temporary
+        temporary.chmod(mode)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

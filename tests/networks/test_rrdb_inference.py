@@ -108,3 +108,34 @@ def test_receptive_radius(architecture: str, scale: int) -> None:
 def test_radius_of_the_full_size() -> None:
     with torch.device("meta"):
         assert build_network("rrdb").receptive_radius == 349
+
+
+def test_a_traced_graph_has_the_plain_form() -> None:
+    module = network("rrdb")
+    x = torch.rand(1, 3, 8, 12)
+    with torch.no_grad():
+        traced = torch.jit.trace(module, torch.rand(1, 3, 16, 16), check_trace=False)
+        assert (traced(x) - module(x)).abs().max() < 1e-5
+
+
+def test_an_empty_batch_goes_through() -> None:
+    with torch.no_grad():
+        assert network("rrdb")(torch.rand(0, 3, 8, 8)).shape == (0, 3, 32, 32)
+
+
+def test_operators_that_have_changed_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, x = network("rrdb"), torch.rand(1, 3, 8, 8)
+    expected = plain(module, x)
+
+    def other(*_: Any) -> Tensor:
+        raise TypeError("expected at most 3 arguments")
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", other)
+    fused._available.cache_clear()
+    try:
+        with torch.no_grad():
+            assert not fused.possible(x, module.get_parameter("conv_first.weight"))
+            assert torch.equal(module(x), expected)
+    finally:
+        monkeypatch.undo()
+        fused._available.cache_clear()

@@ -565,6 +565,13 @@ def test_an_earlier_file_survives_a_failed_save(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+def test_weights_are_as_readable_as_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    save(tmp_path / "w.safetensors", "rrdb")
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_weights_that_share_memory_are_saved(tmp_path: Path) -> None:
     module = tiny("rrdb")
     module.get_submodule("conv_up2").weight = module.get_submodule("conv_up1").weight

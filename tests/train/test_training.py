@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -181,6 +182,42 @@ def test_bad_data_is_refused_by_name(photos, dataset, tmp_path):
     odd_crop = config_for("tiny/rrdb-original", photos, dataset, "data.crop=20")
     with pytest.raises(InvalidInput, match="multiples of 8"):
         train(odd_crop, tmp_path / "other", recipe="x")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("discriminator={architecture: vgg-128, settings: {num_feat: 4}}", "vgg-128.* does not take crops of 256"),
+        ("discriminator={architecture: locnet}", "locnet.* does not take RGB crops"),
+        ("discriminator={architecture: compact, settings: {num_feat: 4, num_conv: 1}}", "is no discriminator: of a"),
+        ("generator={architecture: rrdb, settings: {num_in_ch: 6}}", "rrdb.* does not take RGB crops of 64 x 64"),
+        ("generator={architecture: unet-sn}", "for scale 1, the recipe for 4"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused_before_the_first_step(photos, dataset, setting, message):
+    config = config_for("tiny/rrdb-original", photos, dataset, "losses.perceptual=null", "data.crop=256", setting)
+    problems = dry_run(config)["problems"]
+    assert any(re.search(message, problem) for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    "discriminator",
+    [
+        "{architecture: vgg-128, settings: {num_feat: 2}}",
+        "{architecture: patch-gan, settings: {num_feat: 2}}",
+        "{architecture: unet-sn, settings: {num_feat: 2}}",
+    ],
+)
+def test_every_discriminator_trains(dataset, tmp_path, discriminator):
+    for number in range(2):
+        write_image(tmp_path / "photos" / f"{number}.png", noisy(number, 140))
+    settings = ["steps=2", "data.crop=128", "data.batch=2", "losses.perceptual=null"]
+    settings += ["generator.settings={num_feat: 4, num_block: 1, num_grow_ch: 2}", f"discriminator={discriminator}"]
+    settings += ["data.source=photos", f"data.path={tmp_path / 'photos'}"]
+    config = config_for("tiny/rrdb-original", None, dataset, *settings)
+    result = train(config, tmp_path / "run", recipe="x")
+    assert result.step == 2
+    assert all(np.isfinite(row["d_real"]) for row in read_metrics(tmp_path / "run"))
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------

@@ -140,6 +140,23 @@ def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_network_that_torch_itself_rounds_as_much_is_written() -> None:
+    class Rounds(torch.nn.Module):
+        """Loses what float32 cannot hold, and enlarges the rest."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x * 1e-4 + 1 - 1) * 1e4
+
+    network = export.AnySize(Rounds(), 1, 1, 1, clip=False)
+    image = torch.rand(1, 3, 8, 8)
+    own = float((network(image).double() - image.double()).abs().max())
+    assert export._rounding(network, image, 0.1) == pytest.approx(own, rel=1e-3)
+    assert own > 1e-4
+    assert export._rounding(network, image, 1e-4) == 0, "not asked within the tolerance"
+    for wrong in (float("nan"), float("inf")):
+        assert export._rounding(network, image, wrong) == 0
+
+
 def test_the_difference_is_seen() -> None:
     class Session:
         def __init__(self, error: float) -> None:

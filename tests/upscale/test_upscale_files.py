@@ -97,12 +97,12 @@ def test_a_network_that_fails_is_reported(photos: Path, tmp_path: Path) -> None:
     class Fails(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             if x.shape[3] == 6:
-                raise RuntimeError("out of memory")
+                raise RuntimeError("sizes do not match")
             return x
 
     write_image(photos / "odd.png", np.zeros((6, 6, 3), np.uint8))
     result = upscale_files([photos], tmp_path / "out", model=loaded(Fails(), 1, tmp_path / "fails.pth"))
-    assert result.failed == [{"input": str(photos / "odd.png"), "error": "out of memory"}]
+    assert result.failed == [{"input": str(photos / "odd.png"), "error": "sizes do not match"}]
     assert len(result.done) == 3
 
 
@@ -269,7 +269,7 @@ def test_patterns_and_endings_as_the_inputs(photos: Path, tmp_path: Path, model:
     assert outputs(tmp_path / "auto") == ["a_x2.png", "d_x2.jpg", "sub/b_x2.png", "sub/deep/c_x2.png"]
     write_image(photos / "[odd].png", np.zeros((6, 6, 3), np.uint8))
     assert len(upscale_files([photos / "[odd].png"], tmp_path / "odd", model=model).done) == 1
-    with pytest.raises(InvalidInput, match=r"Nothing matches '.*\*\.webp'"):
+    with pytest.raises(InvalidInput, match=r"No picture matches '.*\*\.webp'"):
         upscale_files([photos / "*.webp"], tmp_path / "none", model=model)
 
 
@@ -337,3 +337,76 @@ def test_what_cannot_be_meant_is_refused(photos: Path, tmp_path: Path, model: Lo
     with pytest.raises(InvalidInput, match="empty"):
         upscale_files([tmp_path / "empty"], out, model=model)
     assert not out.exists()
+
+
+# What an earlier or another run left ---------------------------------------------------------------------------------
+
+
+def test_results_beside_the_inputs_are_no_inputs_of_the_next_run(photos: Path, model: LoadedModel) -> None:
+    first = upscale_files([photos], photos, model=model, suffix="_x2")
+    second = upscale_files([photos], photos, model=model, suffix="_x2")
+    assert len(first.done) == len(second.skipped) == 3
+    assert (second.done, second.failed) == ([], [])
+    again = upscale_files([photos / "**" / "*.png"], photos / "new", model=model, suffix="_x4")
+    assert len(again.done) == 6, "to another place they are pictures like others"
+    assert len(upscale_files([photos / "**" / "*.png"], photos / "new", model=model, suffix="_x4").skipped) == 6
+
+
+def test_a_link_to_an_input_is_an_input_of_its_own(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    (photos / "latest.png").symlink_to("a.png")
+    result = upscale_files([photos], tmp_path / "out", model=model)
+    assert len(result.done) == 4
+    assert outputs(tmp_path / "out") == ["a.png", "latest.png", "sub/b.png", "sub/deep/c.png"]
+
+
+def test_what_is_no_picture_is_not_taken_for_a_finished_one(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    upscale_files([photos], tmp_path / "out", model=model)
+    (tmp_path / "out" / "a.png").write_bytes((tmp_path / "out" / "a.png").read_bytes()[:20])
+    (tmp_path / "out" / "sub" / "b.png").unlink()
+    (tmp_path / "out" / "sub" / "b.png").mkdir()
+    result = upscale_files([photos], tmp_path / "out", model=model)
+    assert [entry["input"] for entry in result.done] == [str(photos / "a.png")]
+    assert [entry["input"] for entry in result.failed] == [str(photos / "sub" / "b.png")]
+    assert "it is a folder" in result.failed[0]["error"]
+
+
+def test_metadata_that_is_there_is_not_left_by_skipping(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    upscale_files([photos / "a.png"], tmp_path / "out", model=model)
+    with pytest.raises(InvalidInput, match="now it would be no metadata"):
+        upscale_files([photos / "a.png"], tmp_path / "out", model=model, strip_metadata=True)
+    upscale_files([photos / "a.png"], tmp_path / "out", model=model, strip_metadata=True, overwrite=True)
+    assert len(upscale_files([photos / "a.png"], tmp_path / "out", model=model, strip_metadata=True).skipped) == 1
+
+
+def test_a_folder_that_takes_no_files_is_told_before_work(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, model: LoadedModel
+) -> None:
+    monkeypatch.setattr(Nearest, "forward", lambda *_: pytest.fail("the network was run"))
+    with pytest.raises(InvalidInput, match=r"Nothing can be written to the folder '/proc/self/results'"):
+        upscale_files([photos / "a.png"], Path("/proc/self/results"), model=model)
+
+
+@pytest.mark.parametrize("pattern", ["**x/*.png", "sub/**"])
+def test_odd_patterns(photos: Path, tmp_path: Path, model: LoadedModel, pattern: str) -> None:
+    """A pattern matches pictures: not folders, not links that lead nowhere."""
+    (photos / "sub" / "broken.png").symlink_to("nowhere")
+    (photos / "sub" / "empty").mkdir()
+    try:
+        result = upscale_files([photos / pattern], tmp_path / "out", model=model)
+    except InvalidInput as error:
+        assert pattern in error.message  # noqa: PT017  which Python versions refuse a pattern differs
+    else:
+        assert not result.failed
+
+
+def test_a_long_name_is_written(tmp_path: Path, model: LoadedModel) -> None:
+    name = "n" * 247 + ".png"
+    write_image(tmp_path / "in.png", np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "in.png").rename(tmp_path / name)
+    assert len(upscale_files([tmp_path / name], tmp_path / "out", model=model).done) == 1
+
+
+def test_one_output_file_has_its_own_name(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    for option in ({"suffix": "_x"}, {"ext": "jpg"}):
+        with pytest.raises(InvalidInput, match="--suffix and --ext are for folders"):
+            upscale_files([photos / "a.png"], tmp_path / "b.jpg", model=model, **option)  # type: ignore[arg-type]

@@ -100,7 +100,7 @@ def test_tiles_equal_the_whole_where_the_network_is_local(scale: int, tile: int)
     [("compact", {"num_feat": 8}), ("srresnet", {"num_feat": 8})],
 )
 def test_tiles_change_nothing_for_our_local_networks(architecture: str, settings_: dict[str, Any]) -> None:
-    """At full depth: radius 34 for Compact's 32 convolutions, 36 for SRResNet's 16 blocks."""
+    """At full depth: radius 34 for Compact's 32 convolutions, 35 for SRResNet's 16 blocks."""
     torch.manual_seed(0)
     module = build_network(architecture, **settings_).eval()
     for parameter in module.parameters():  # so that far pixels matter more than with small initial weights
@@ -123,6 +123,17 @@ def test_unshuffling_network_in_tiles_keeps_its_grid() -> None:
         whole = module(to_tensor(picture))[0]
     # 15 convolutions of the block and 2 around it at a quarter of the size, 4 more above: under 80 pixels.
     assert (together(module, picture, 1, tile=22, tile_pad=80) - whole).abs().max() < 1e-5
+
+
+def test_attention_windows_lie_where_the_whole_pictures_do() -> None:
+    """SwinIR without shifted blocks sees its window and the convolutions around: tiles change nothing."""
+    torch.manual_seed(0)
+    module = build_network("swinir-m", embed_dim=12, depths=[1], num_heads=[2]).eval()
+    picture = noise(75, 130)
+    with torch.no_grad():
+        whole = module(to_tensor(picture))[0]
+    for tile in (21, 32, 48):
+        assert (together(module, picture, 4, tile=tile, tile_pad=16) - whole).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -261,6 +272,8 @@ def test_a_tile_that_overflows_is_computed_again_in_float32() -> None:
         torch.OutOfMemoryError("CUDA out of memory"),
         MemoryError(),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("MPS backend out of memory"),
+        RuntimeError("std::bad_alloc"),
     ],
 )
 def test_less_memory_means_smaller_tiles(error: Exception) -> None:
@@ -283,8 +296,40 @@ def test_less_memory_means_smaller_tiles(error: Exception) -> None:
     assert np.abs(out - whole.permute(1, 2, 0).numpy()).max() < 1e-5
     assert sizes[1] == 150 * 130, "all at once, after a small picture to measure the memory on"
     failed = sum(size > 5000 for size in sizes)
+    assert failed <= 3, "no size is tried twice"
     upscaler.fill(out, reader(picture))
     assert sum(size > 5000 for size in sizes) == failed, "what was learnt holds for the next picture"
+
+
+@pytest.mark.parametrize("multiple", [1, 16])
+def test_batches_shrink_before_tiles_do(monkeypatch: pytest.MonkeyPatch, multiple: int) -> None:
+    """As on a GPU: equal windows together, fewer when memory runs out, then smaller ones; each size is tried once."""
+    shapes: list[tuple[int, ...]] = []
+
+    class Hungry(Local):
+        size_multiple = multiple
+
+        def forward(self, x: Tensor) -> Tensor:
+            shapes.append(tuple(x.shape))
+            if x.shape[0] * x.shape[2] * x.shape[3] > 9000:
+                raise torch.OutOfMemoryError
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    module, picture = Hungry(1).eval(), noise(80, 704)
+    with torch.no_grad():
+        whole = Local.forward(module, to_tensor(picture))[0]
+    upscaler = Upscaler(module, scale=1, tile=64)
+    upscaler._batches = True
+    monkeypatch.setattr("goldeye.upscale.engine.tile_bytes", lambda *_, **__: 1)  # nothing to go by
+    out = torch.full((3, 80, 704), torch.nan)
+    for area, values in upscaler.pieces(reader(picture), 80, 704):
+        out[:, area.top : area.bottom, area.left : area.right] = values
+    assert (out - whole).abs().max() < 1e-5
+    failed = [n * h * w for n, _, h, w in shapes if n * h * w > 9000]
+    assert 1 <= len(failed) <= 3
+    assert len(failed) == len(set(failed)), "no size is tried twice"
+    assert shapes[0][0] > 1
 
 
 def test_no_memory_at_all_is_one_sentence() -> None:

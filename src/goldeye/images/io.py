@@ -30,6 +30,11 @@ from PIL import ImageCms
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+# pyvips logs from callbacks in C, in which Python also runs signal handlers, and drops what they raise: Ctrl-C would be
+# lost. Its messages are for its own developers; errors come as exceptions all the same.
+if hasattr(pyvips, "_remove_log_handler"):
+    pyvips._remove_log_handler()
+
 # Each picture is decoded once: remembered operations would only hold memory and open files.
 pyvips.cache_set_max(0)
 

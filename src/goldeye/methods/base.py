@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ class Method:
             raise InvalidInput(
                 f"Network '{config.generator.architecture}' is for scale {made}, the recipe for {config.scale}."
             )
-        require_multiple(generator, config.data.crop // config.scale, config.generator.architecture)
+        require_fit(generator, config.data.crop // config.scale, config.generator.architecture, scale=config.scale)
         # The average starts from the unwrapped module, so that its keys are the network's own.
         self.averaged = AveragedWeights(engine.place(generator), config.ema) if config.ema else None
         self._plain_generator = generator
@@ -143,13 +144,28 @@ def build(config: NetworkConfig) -> nn.Module:
     return network
 
 
-def require_multiple(network: nn.Module, side: int, name: str) -> None:
-    """Refuse a crop whose side the network cannot take."""
+def require_fit(network: nn.Module, side: int, name: str, *, scale: int | None) -> None:
+    """Refuse, before any step, a network that does not take crops of `side` pixels.
+
+    A generator has a `scale` and makes pictures, a discriminator (None) makes logits. Nothing is computed: the network
+    is tried on tensors without numbers.
+    """
     multiple = int(getattr(network, "size_multiple", 1))
     if side % multiple:
         raise InvalidInput(
             f"Network '{name}' takes sides that are multiples of {multiple}, not {side}: change data.crop."
         )
+    try:
+        with torch.no_grad():
+            shape = tuple(copy.deepcopy(network).to("meta").eval()(torch.empty(1, 3, side, side, device="meta")).shape)
+    except InvalidInput as error:
+        raise InvalidInput(f"Network '{name}' does not take crops of {side}: {error.message}") from error
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInput(f"Network '{name}' does not take RGB crops of {side} x {side}: {error}.") from error
+    if scale is None and not (shape[:2] == (1, 1) and len(shape) in (2, 4)):
+        raise InvalidInput(f"Network '{name}' is no discriminator: of a picture it makes {shape}.")
+    if scale is not None and shape != (1, 3, side * scale, side * scale):
+        raise InvalidInput(f"Network '{name}' is no generator of scale {scale}: of a picture it makes {shape}.")
 
 
 def adam(network: nn.Module, config: OptimizerConfig) -> Adam:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from goldeye.config import TrainConfig
 from goldeye.losses.adversarial import discriminator_loss, generator_loss
 from goldeye.losses.perceptual import load_vgg19, perceptual_loss
-from goldeye.methods.base import Batch, Method, Term, adam, build, require_multiple, schedule
+from goldeye.methods.base import Batch, Method, Term, adam, build, require_fit, schedule
 from goldeye.train.engine import Engine
 
 
@@ -22,7 +22,7 @@ class GanMethod(Method):
         assert config.losses.adversarial is not None, "checked by TrainConfig"
         self._adversarial = config.losses.adversarial
         discriminator = build(config.discriminator)
-        require_multiple(discriminator, config.data.crop, config.discriminator.architecture)
+        require_fit(discriminator, config.data.crop, config.discriminator.architecture, scale=None)
         self._plain_discriminator = discriminator
         self.discriminator, self.discriminator_optimizer = engine.setup(
             discriminator, adam(discriminator, config.optimizer)

@@ -19,6 +19,14 @@ def colour_mean(mean: Sequence[float]) -> Tensor:
     return torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1)
 
 
+def he_start(conv: nn.Conv2d, factor: float) -> None:
+    """He's normal initialisation (2015) for ReLU times `factor`, without bias."""
+    assert conv.bias is not None
+    nn.init.kaiming_normal_(conv.weight)
+    conv.weight.data *= factor
+    nn.init.zeros_(conv.bias)
+
+
 def pixelshuffle_upsampler(scale: int, num_feat: int) -> nn.Sequential:
     """(B, F, H, W) → (B, F, H·scale, W·scale): conv and PixelShuffle, x2 each time for x2, x4, x8…; x3 in one step.
 

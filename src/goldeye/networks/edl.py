@@ -1,7 +1,7 @@
 """EDL: "Real-World Image Super-Resolution by Exclusionary Dual-Learning" (Li et al., 2022).
 
 RRDBNet's picture goes through three branches; a soft mask M made by the third says which of the first two counts where
-(Eq. 3-5). Key names are those of the official code, its trunk's in BasicSR's spelling.
+(Eq. 3, 4). Key names are those of the official code, its trunk's in BasicSR's spelling.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ class EDL(RRDBNet):
         return self.branches(x)[0]
 
     def branches(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The fused picture, out1 = M · x (perceptual and adversarial terms), out2 = (1 − M) · y (pixel term)."""
+        """The fused picture, out1 = M · x, out2 = (1 − M) · y, with M of Eq. 4.
+
+        Eq. 8 puts the adversarial term on out1, the perceptual one on out1 + out2 and the pixel term on out2.
+        """
         picture = super().forward(x)
         mask = self.sm(picture).softmax(dim=1)
         out1, out2 = mask * self.branch1(picture), (1 - mask) * self.branch2(picture)

@@ -2,8 +2,8 @@
 
 On a CPU a network spends much of its time moving activations between a convolution, its activation and the next
 concatenation, above all in bfloat16. oneDNN applies activation and sum while it writes the convolution's output. torch
-reaches that through operators of its compiler (`mkldnn::_convolution_pointwise`); where they are missing, and in
-training, compilation and export, the plain form is used.
+reaches that through operators of its compiler (`mkldnn::_convolution_pointwise`); where they are missing, and
+where gradients are on or a graph is made, the plain form is used. Forward hooks on these convolutions are not called.
 """
 
 from __future__ import annotations
@@ -21,19 +21,27 @@ _STEPS = (1, 1, 1)  # stride and dilation
 
 @functools.cache
 def _available() -> bool:
+    """Whether this torch has the operators and they do, on a small block, what the plain form does."""
     # On other processors oneDNN has no fast 3D convolution.
-    return (
-        platform.machine().lower() in ("x86_64", "amd64")
-        and torch._C._has_mkldnn
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise_")
-    )
+    if platform.machine().lower() not in ("x86_64", "amd64") or not torch._C._has_mkldnn:
+        return False
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        x, grow, last = torch.rand(1, 4, 3, 5), nn.Conv2d(4, 2, 3, padding=1), nn.Conv2d(6, 4, 3, padding=1)
+        expected = x + 0.2 * last(torch.cat((x, F.leaky_relu(grow(x), 0.1)), 1))
+        try:
+            found = _dense_block(x.contiguous(memory_format=torch.channels_last), [grow], last, 0.1, 0.2)
+        except (AttributeError, RuntimeError, TypeError):
+            return False
+        return torch.allclose(found, expected, atol=1e-5)
 
 
 def possible(x: Tensor, weight: Tensor) -> bool:
     """Whether `conv_leaky` and `dense_block` may take the fast form for this input, which has no gradient."""
     return (
-        not torch.compiler.is_compiling()  # also while exporting
+        type(x) is Tensor  # not one of those that only stand for tensors
+        and x.numel() > 0
+        and not torch.compiler.is_compiling()  # also while exporting
+        and not torch.jit.is_tracing()
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype

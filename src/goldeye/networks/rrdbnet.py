@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from goldeye.errors import InvalidInput
 from goldeye.networks import fused
-from goldeye.networks.blocks import double, pixelshuffle_upsampler, reach
+from goldeye.networks.blocks import double, he_start, pixelshuffle_upsampler, reach
 
 _SLOPE = 0.2
 _BLOCK_REACH = 3 * 5  # pixels that an RRDB sees to each side: three dense blocks of five 3x3 convolutions
@@ -32,10 +32,7 @@ class ResidualDenseBlock(nn.Module):
         self.conv4 = nn.Conv2d(num_feat + 3 * num_grow_ch, num_grow_ch, 3, padding=1)
         self.conv5 = nn.Conv2d(num_feat + 4 * num_grow_ch, num_feat, 3, padding=1)
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
-            assert conv.bias is not None
-            nn.init.kaiming_normal_(conv.weight)
-            conv.weight.data *= 0.1
-            nn.init.zeros_(conv.bias)
+            he_start(conv, 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         growing = (self.conv1, self.conv2, self.conv3, self.conv4)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goldeye.errors import InvalidInput
-from goldeye.networks.blocks import reach
+from goldeye.networks.blocks import he_start, reach
 
 
 class ResidualBlock(nn.Module):
@@ -20,18 +20,11 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         for conv in (self.conv1, self.conv2):
-            _start(conv, 0.1)
+            he_start(conv, 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.conv2(F.relu(self.conv1(x)))
         return x + residual
-
-
-def _start(conv: nn.Conv2d, factor: float) -> None:
-    assert conv.bias is not None
-    nn.init.kaiming_normal_(conv.weight)
-    conv.weight.data *= factor
-    nn.init.zeros_(conv.bias)
 
 
 class SRResNet(nn.Module):
@@ -64,7 +57,7 @@ class SRResNet(nn.Module):
         self.conv_hr = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
         for conv in (self.conv_first, self.upconv1, self.conv_hr, self.conv_last):
-            _start(conv, 0.1 if conv is self.conv_last else 1.0)
+            he_start(conv, 0.1 if conv is self.conv_last else 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         base = F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)

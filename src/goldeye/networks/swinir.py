@@ -156,7 +156,7 @@ class SwinIR(nn.Module):
     for which size a checkpoint holds masks. The official code's random dropping of blocks in training is left out.
     """
 
-    size_multiple = 1
+    size_multiple = 1  # forward pads
     receptive_radius = None
     mean: Tensor
     masks: Tensor
@@ -209,6 +209,7 @@ class SwinIR(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
+        self.grid = window_size
         self.full_precision = ("conv_first", "upsample" if upsampler == "pixelshuffledirect" else "conv_last")
         if upsampler == "pixelshuffledirect":
             self.upsample = nn.Sequential(

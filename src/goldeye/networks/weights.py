@@ -90,8 +90,9 @@ class LoadedModel:
         Areas are in input pixels and fit edge to edge; their results are float32 (3, rows·scale, columns·scale), not
         clipped. `options` are those of `upscale`, but for `outscale` and `color_fix`.
         """
-        from goldeye.upscale.finish import reader
+        from goldeye.upscale.finish import check_array, reader
 
+        check_array(picture, (3,))
         return self._upscaler(options).pieces(reader(picture), *picture.shape[:2])
 
     def _upscaler(self, options: dict[str, Any]) -> Upscaler:
@@ -119,6 +120,7 @@ class CommunityNetwork(nn.Module):
         self.prefix = prefix
         self.network = descriptor.model
         self.descriptor = descriptor
+        self.grid = int(descriptor.size_requirements.multiple_of or 1)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.descriptor(x)
@@ -421,7 +423,7 @@ def require_picture_network(model: LoadedModel, device: str) -> None:
     try:
         with torch.inference_mode():
             shape = tuple(model.module(torch.zeros(1, 3, side, side, device=device)).shape)
-    except RuntimeError:
+    except (RuntimeError, InvalidInput):
         shape = None
     if shape != (1, 3, side * model.scale, side * model.scale):
         raise InvalidInput(f"'{model.path}' holds a network ({model.architecture}) that does not make RGB pictures.")

@@ -29,7 +29,11 @@ def windows_of(batch: int, rows: int, columns: int, size: int, device: torch.dev
     """The orders for `batch` pictures of rows x columns windows of size x size pixels, remembered for each size."""
     if torch.compiler.is_compiling():  # part of the graph, for every size
         return find_windows(batch, rows, columns, size, device)
-    return _remembered(batch, rows, columns, size, device)
+    found = _remembered(batch, rows, columns, size, device)
+    if type(found.kinds) is not Tensor:  # made under a mode in which tensors hold no numbers
+        _remembered.cache_clear()
+        return find_windows(batch, rows, columns, size, device)
+    return found
 
 
 @lru_cache(maxsize=8)

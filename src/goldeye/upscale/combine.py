@@ -67,11 +67,15 @@ def load_combination(path: Path, load: Callable[[str], LoadedModel]) -> LoadedMo
 
     Raises InvalidInput naming the file: a wrong key, members of different scales, a combination within a combination.
     """
-    file = validate(CombinationFile, parse_yaml(path.read_text(encoding="utf-8"), str(path)), where=f"'{path}'")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"'{path}' is no text in UTF-8.") from error
+    file = validate(CombinationFile, parse_yaml(text, str(path)), where=f"'{path}'")
     names = [file.fusion.r, file.fusion.s] if file.fusion else [member.model for member in file.ensemble or []]
     members = []
     for name in names:
-        beside = path.parent / name
+        beside = path.parent / Path(name).expanduser()
         if beside.suffix.lower() in (".yaml", ".yml"):
             raise InvalidInput(f"'{path}' combines models; '{name}' is itself a combination.")
         members.append(load(str(beside) if beside.exists() else name))

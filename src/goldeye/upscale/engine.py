@@ -59,6 +59,7 @@ class Upscaler:
         self.precision = choose_precision(precision, self.device)
         self.tile = tile
         self._multiple = int(getattr(module, "size_multiple", 1))
+        self._grid = math.lcm(self._multiple, int(getattr(module, "grid", 1)))
         radius: int | None = getattr(module, "receptive_radius", None)
         local = radius is not None and radius <= LOCAL_RADIUS
         self.tile_pad = tile_pad if tile_pad is not None else radius if radius is not None and local else TILE_PAD
@@ -69,7 +70,8 @@ class Upscaler:
             self._network = SelfEnsemble(self._network)
             self._exact = SelfEnsemble(self._exact) if self._exact is not None else None
         self._bytes = 0  # of memory for each input pixel, measured when first needed
-        self._largest_window: int | None = None  # pixels, after the memory ran out
+        self._failed: int | None = None  # the fewest input pixels for which the memory did not suffice
+        self._batches = self.device.type != "cpu"  # on a CPU one window at a time is as fast
         self._dark: tuple[float, Upscaler] | None = None
         if isinstance(module, Fusion):
             options = {"tile": tile, "tile_pad": tile_pad, "ensemble": ensemble, "compile": compile}
@@ -84,7 +86,7 @@ class Upscaler:
         network gives values that are not finite, in float32 as well.
         """
         height, width = out.shape[0] // self.scale, out.shape[1] // self.scale
-        for area, values in self.pieces(read, height, width):
+        for area, values in self._pieces(read, height, width, self._tile(height, width)):
             rows = slice(area.top * self.scale, area.bottom * self.scale)
             columns = slice(area.left * self.scale, area.right * self.scale)
             if out.ndim == 2:
@@ -92,19 +94,28 @@ class Upscaler:
             piece = _as(values, out.dtype)
             out[rows, columns] = piece if out.ndim == 3 else piece[..., 0]
             progress((area.bottom - area.top) * (area.right - area.left))
-        if self._dark is not None and out.ndim == 3 and median_luma(out) < self._dark[0]:
-            self._dark[1].fill(out, read)
+
+    def for_dark(self, out: Picture | FloatPicture, alpha: Picture | FloatPicture | None) -> Upscaler | None:
+        """RGAN's fusion for a dark result: what computes its weighted average; None for all else.
+
+        `out` is R's whole result; with `alpha` it is multiplied by that, and only what can be seen counts.
+        """
+        if self._dark is not None and median_luma(out, alpha) < self._dark[0]:
+            return self._dark[1]
+        return None
 
     def pieces(self, read: Read, height: int, width: int) -> Iterator[tuple[Area, Tensor]]:
         """Yield the finished areas of an input of (height, width), tile by tile, with their results.
 
         Areas fit edge to edge. Results are float32 (3, rows·scale, columns·scale), not clipped, on the network's
-        device.
+        device. Raises InvalidInput for RGAN's fusion, which needs the whole result to choose.
         """
+        if self._dark is not None:
+            raise InvalidInput("RGAN's fusion chooses by the whole result: tile by tile it cannot be had.")
         yield from self._pieces(read, height, width, self._tile(height, width))
 
     def _pieces(self, read: Read, height: int, width: int, tile: int) -> Iterator[tuple[Area, Tensor]]:
-        rows, columns = (cut(size, tile, self.tile_pad, self._multiple) for size in (height, width))
+        rows, columns = (cut(size, tile, self.tile_pad, self._grid) for size in (height, width))
         half = min(self._half(rows), self._half(columns))
         scale = self.scale
         above: Tensor | None = None  # the lower ends of the row of tiles before, for the whole width
@@ -142,19 +153,21 @@ class Upscaler:
         """The result (3, h·scale, w·scale) of each window, batched as memory allows."""
         start = 0
         while start < len(windows):
-            count = self._batch(windows[start])
-            some = windows[start : start + count]
-            inputs = [to_tensor(read(window)) for window in some]
-            values = self._compute(torch.cat([pad_to_multiple(x, self._multiple) for x in inputs]))
-            if values is None and count > 1:
-                continue  # out of memory: `_batch` now says less
-            for index, (window, x) in enumerate(zip(some, inputs, strict=True)):
-                if values is None:
-                    yield self._in_smaller_tiles(read, window)
-                    continue
-                result = values[index, :, : x.shape[2] * self.scale, : x.shape[3] * self.scale].float()
-                yield result if torch.isfinite(result).all() else self._again(x, window)
-            start += count
+            some = windows[start : start + self._batch(windows[start])]
+            some = [window for window in some if _size(window) == _size(some[0])]  # the last may be smaller
+            if self._failed is not None and self._pixels(some[0]) >= self._failed:
+                yield self._in_smaller_tiles(read, some[0])
+                start += 1
+                continue
+            inputs = torch.cat([to_tensor(read(window)) for window in some])
+            values = self._compute(pad_to_multiple(inputs, self._multiple))
+            if values is None:
+                continue  # out of memory: now less is taken at once
+            height, width = _size(some[0])
+            for window, x, y in zip(some, inputs, values, strict=True):
+                result = y[:, : height * self.scale, : width * self.scale].float()
+                yield result if torch.isfinite(result).all() else self._again(x[None], window)
+            start += len(some)
 
     def _compute(self, windows: Tensor) -> Tensor | None:
         """(B, 3, h, w) → (B, 3, h·scale, w·scale); None, and smaller windows from now on, when memory runs out."""
@@ -164,7 +177,8 @@ class Upscaler:
             if not _is_out_of_memory(error):
                 raise
         # Only here: the exception, while it lives, keeps what the network had made so far.
-        self._largest_window = len(windows) * windows.shape[2] * windows.shape[3] // 4
+        pixels = len(windows) * windows.shape[2] * windows.shape[3]
+        self._failed = pixels if self._failed is None else min(pixels, self._failed)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
@@ -192,9 +206,10 @@ class Upscaler:
 
     def _in_smaller_tiles(self, read: Read, window: Area) -> Tensor:
         """One window, cut again."""
-        height, width = window.bottom - window.top, window.right - window.left
+        height, width = _size(window)
         tile = max(height, width) // 2 - self.tile_pad
-        if tile < _SMALLEST_TILE:
+        cuts = (cut(side, max(tile, 1), self.tile_pad, self._grid) for side in (height, width))
+        if tile < _SMALLEST_TILE or math.prod(axis.window for axis in cuts) >= height * width:
             raise _no_memory(max(height, width))
 
         def inside(area: Area) -> FloatPicture:
@@ -218,16 +233,20 @@ class Upscaler:
         return max(side // 32 * 32, 2 * _SMALLEST_TILE)
 
     def _batch(self, window: Area) -> int:
-        """How many windows to compute at once: on a CPU one at a time is as fast."""
-        if self.device.type == "cpu":
+        """How many windows like this one to compute at once."""
+        if not self._batches:
             return 1
-        pixels = (window.bottom - window.top) * (window.right - window.left)
-        return max(1, min(_MOST_IN_BATCH, self._window_pixels() // pixels))
+        return max(1, min(_MOST_IN_BATCH, self._window_pixels() // self._pixels(window)))
+
+    def _pixels(self, window: Area) -> int:
+        """What a window has once it is padded to what the network needs."""
+        height, width = (-(-side // self._multiple) * self._multiple for side in _size(window))
+        return height * width
 
     def _window_pixels(self) -> int:
         """How many input pixels the network may have before it at once."""
-        if self._largest_window is not None:
-            return self._largest_window
+        if self._failed is not None:
+            return self._failed // 2
         if not self._bytes:
             try:
                 self._bytes = tile_bytes(self._network, scale=self.scale, device=self.device)
@@ -239,16 +258,22 @@ class Upscaler:
         return min(free_memory(self.device) // 2, _MOST_MEMORY[self.device.type]) // self._bytes
 
 
-def median_luma(picture: Picture | FloatPicture) -> float:
-    """Median of the luma Y of YCbCr, 0..255 of full range, of (H, W, 3); to 1/256 of a level, in bounded memory."""
+def median_luma(picture: Picture | FloatPicture, alpha: Picture | FloatPicture | None = None) -> float:
+    """Median of the luma Y of YCbCr, 0..255 of full range, of (H, W, 3); to 1/256 of a level, in bounded memory.
+
+    With `alpha` (H, W) the picture is multiplied by it, and transparent pixels do not count; 0 when all are.
+    """
     counts = np.zeros(255 * 256 + 1, np.int64)
     for top in range(0, len(picture), 256):
-        luma = as_float(picture[top : top + 256]) @ np.array([0.299, 0.587, 0.114]) * 255
-        levels = np.rint(np.clip(luma, 0, 255) * 256).astype(np.int64)
+        luma = as_float(picture[top : top + 256]) @ np.array([0.299, 0.587, 0.114])
+        if alpha is not None:
+            opacity = as_float(alpha[top : top + 256])
+            luma = luma[opacity > 0] / opacity[opacity > 0]
+        levels = np.rint(np.clip(luma, 0, 1) * (255 * 256)).astype(np.int64)
         counts += np.bincount(levels.ravel(), minlength=len(counts))
     total, below = int(counts.sum()), counts.cumsum()
     middle = [int(np.searchsorted(below, rank, side="right")) for rank in ((total - 1) // 2, total // 2)]
-    return sum(middle) / 2 / 256
+    return sum(middle) / 2 / 256 if total else 0.0
 
 
 def _prepare(module: nn.Module, precision: str, device: torch.device, compile: bool) -> nn.Module:
@@ -262,8 +287,13 @@ def _prepare(module: nn.Module, precision: str, device: torch.device, compile: b
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # On a CPU torch raises a plain RuntimeError.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
+    # On a CPU, and where a library runs out of it, torch raises a plain RuntimeError.
+    texts = ("out of memory", "allocate memory", "bad_alloc")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(text in str(error) for text in texts)
+
+
+def _size(window: Area) -> tuple[int, int]:
+    return window.bottom - window.top, window.right - window.left
 
 
 def _no_memory(side: int) -> GoldeyeError:

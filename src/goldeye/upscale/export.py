@@ -32,7 +32,8 @@ ENDINGS = (".onnx", ".safetensors", ".pth")
 OPSET = 18
 # (B, H, W) of the comparison with torch. Odd, because even sizes hide what goes wrong with padding and cropping.
 CHECKED = ((1, 37, 53), (2, 21, 45), (1, 63, 29))
-# Largest accepted difference from torch: a quarter of a step of 8 bit. Both compute in float32, in different orders.
+# Largest accepted difference from torch: a quarter of a step of 8 bit. Both compute in float32, in different orders;
+# where torch itself is further than that from float64, twice its own error.
 TOLERANCE = 1e-3
 
 
@@ -168,8 +169,8 @@ def _export_onnx(model: LoadedModel, path: Path) -> dict[str, Any]:
         onnx.checker.check_model(str(temporary))
         session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
         differences = [_difference(network, session, _noise(*shape)) for shape in CHECKED]
-        for difference in differences:
-            if not difference <= TOLERANCE:  # NaN too
+        for difference, shape in zip(differences, CHECKED, strict=True):
+            if not difference <= max(TOLERANCE, 2 * _rounding(network, _noise(*shape), difference)):  # NaN too
                 raise GoldeyeError(
                     f"The ONNX graph of '{model.path}' differs from torch by {difference:.2g}, more than "
                     f"{TOLERANCE:g}: '{path}' was not written."
@@ -190,6 +191,19 @@ def _difference(network: AnySize, session: Any, image: Tensor) -> float:
     if found.shape != expected.shape:
         return float("inf")
     return float((found - expected).abs().max())
+
+
+def _rounding(network: AnySize, image: Tensor, difference: float) -> float:
+    """How far torch's own float32 is from float64, which is asked only for a `difference` above TOLERANCE.
+
+    ELAN's attention is not divided by √d: with weights that are not trained, two orders of the same sums may give
+    another picture.
+    """
+    if not TOLERANCE < difference < float("inf"):
+        return 0.0
+    with torch.no_grad():
+        exact = copy.deepcopy(network).double()(image.double())
+        return float((network(image) - exact).abs().max())
 
 
 @contextmanager

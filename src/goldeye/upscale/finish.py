@@ -67,7 +67,12 @@ def enlarged(
         if not opaque:
             assert alpha is not None
             shape = array(large, work_type)
-            upscaler.fill(shape, reader(cast("Picture", np.broadcast_to(alpha[..., None], pixels.shape))))
+            read_alpha = reader(cast("Picture", np.broadcast_to(alpha[..., None], pixels.shape)))
+            upscaler.fill(shape, read_alpha)
+        if (dark := upscaler.for_dark(work, shape)) is not None:
+            dark.fill(work, read)
+            if shape is not None:
+                dark.fill(shape, read_alpha)
         if color_fix:
             keep_colours(work, read, upscaler.scale)
         if simple:
@@ -87,20 +92,28 @@ def upscale_array(
     color_fix: bool = False,
 ) -> Picture | FloatPicture:
     """(H, W, 3) or, with alpha, (H, W, 4), of uint8, uint16 or float32 in [0, 1] → the same kind, larger."""
-    if picture.ndim != 3 or picture.shape[2] not in (3, 4) or picture.size == 0:
-        raise InvalidInput(f"A picture is an array (H, W, 3) or (H, W, 4), not {picture.shape}.")
-    if picture.dtype not in (np.uint8, np.uint16, np.float32):
-        raise InvalidInput(f"A picture holds uint8, uint16 or float32 numbers, not {picture.dtype}.")
+    check_array(picture, (3, 4))
     alpha = picture[..., 3] if picture.shape[2] == 4 else None
-    size = final_size(picture.shape[0], picture.shape[1], outscale or upscaler.scale)
+    size = final_size(picture.shape[0], picture.shape[1], upscaler.scale if outscale is None else outscale)
     with enlarged(upscaler, picture[..., :3], alpha, size, dtype=picture.dtype, color_fix=color_fix) as (large, shape):
         if shape is None:
             return large  # type: ignore[no-any-return]
         return np.concatenate([large, shape[..., None]], axis=2)
 
 
+def check_array(picture: Any, channels: tuple[int, ...]) -> None:
+    """Refuse (InvalidInput) an array that is no picture of so many channels."""
+    if picture.ndim != 3 or picture.shape[2] not in channels or picture.size == 0:
+        shapes = " or ".join(f"(H, W, {count})" for count in channels)
+        raise InvalidInput(f"A picture is an array {shapes}, not {picture.shape}.")
+    if picture.dtype not in (np.uint8, np.uint16, np.float32):
+        raise InvalidInput(f"A picture holds uint8, uint16 or float32 numbers, not {picture.dtype}.")
+
+
 def final_size(height: int, width: int, outscale: float) -> tuple[int, int]:
-    """(height, width) at `outscale` times an input's size."""
+    """(height, width) at `outscale` times an input's size. Raises InvalidInput for a factor that is none."""
+    if not 0 < outscale < float("inf"):
+        raise InvalidInput(f"The output scale must be a positive number, not {outscale}.")
     return max(1, round(height * outscale)), max(1, round(width * outscale))
 
 
@@ -119,8 +132,8 @@ def reader(pixels: Picture | FloatPicture, alpha: Picture | FloatPicture | None 
 def keep_colours(large: Picture | FloatPicture, read: Read, scale: int) -> None:
     """Give a result (H·scale, W·scale, 3) the low-frequency colours of its input, in place.
 
-    The mean colour of each cell of CELL x CELL input pixels becomes the input's; between the cells' centres the
-    correction is bilinear. Detail stays as it is.
+    The mean colours of cells of CELL x CELL input pixels are compared; what the result's lack is added to it, bilinear
+    between the cells' centres. Detail stays as it is.
     """
     height, width = large.shape[0] // scale, large.shape[1] // scale
     missing = np.empty((-(-height // CELL), -(-width // CELL), 3), np.float32)

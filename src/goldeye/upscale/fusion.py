@@ -20,6 +20,7 @@ class WeightedEnsemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.weights = tuple(weights)
         self.size_multiple = math.lcm(*(int(getattr(member, "size_multiple", 1)) for member in members))
+        self.grid = math.lcm(*(int(getattr(member, "grid", 1)) for member in members))
         radii: list[int | None] = [getattr(member, "receptive_radius", None) for member in members]
         known = [radius for radius in radii if radius is not None]
         self.receptive_radius = max(known) if len(known) == len(radii) else None
@@ -51,7 +52,7 @@ class Fusion(nn.Module):
         self.r = r
         self.mix = WeightedEnsemble((r, s), weights)
         self.threshold = threshold
-        self.size_multiple = self.mix.size_multiple
+        self.size_multiple, self.grid = self.mix.size_multiple, self.mix.grid
         self.receptive_radius = self.mix.receptive_radius
 
     def forward(self, x: Tensor) -> Tensor:

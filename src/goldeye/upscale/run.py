@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from torch import nn
 
 from goldeye import __version__
 from goldeye.batch import BatchResult, bar
-from goldeye.errors import GoldeyeError, InvalidInput
+from goldeye.errors import GoldeyeError, ImageError, InvalidInput
 from goldeye.images import (
     SUFFIXES,
     FloatPicture,
@@ -30,6 +31,7 @@ from goldeye.images import (
     write_image,
 )
 from goldeye.images.colour import Depth
+from goldeye.images.io import reason
 from goldeye.images.write import EIGHT_BIT, OPAQUE
 from goldeye.networks.weights import LoadedModel
 from goldeye.upscale.engine import Upscaler
@@ -92,21 +94,21 @@ def upscale_files(
     the rest goes on. Raises InvalidInput, before any work, for what cannot be meant: no pictures, two pictures with one
     output, an output in the place of an input or of another model's result.
     """
-    if outscale is not None and not 0 < outscale < float("inf"):
-        raise InvalidInput(f"The output scale must be a positive number, not {outscale}.")
     factor = model.scale if outscale is None else outscale
+    final_size(1, 1, factor)
     settings = _settings(model, factor, ensemble=bool(options.get("ensemble")), color_fix=color_fix)
     result = BatchResult()
     todo = []
     for source, target in _plan(inputs, output, suffix, ext):
-        if target.exists() and not overwrite:
-            _refuse_other_settings(target, settings)
+        if not overwrite and _is_finished(target, settings, strip_metadata=strip_metadata):
             result.skipped.append({"input": str(source), "output": str(target)})
         else:
             todo.append((source, target))
     upscaler = Upscaler(model.module, scale=model.scale, **options)
     software = None if strip_metadata else f"goldeye {__version__}; model {_name(model)}; {settings}"
     jobs = list(_checked_sizes(todo, factor, result))
+    for folder in {job.target.parent for job in jobs}:
+        _check_folder(folder)
     with bar("Upscaling", sum(job.pixels for job in jobs), percent=True) as advance:
         for job in jobs:
             start = time.perf_counter()
@@ -211,13 +213,29 @@ def _name(model: LoadedModel) -> str:
     return re.sub(r"[^!-~]|;", "_", f"{run}{model.path.stem}")
 
 
-def _refuse_other_settings(target: Path, settings: str) -> None:
-    made = made_by(target)
-    if made is not None and made != settings:
+def _is_finished(target: Path, settings: str, *, strip_metadata: bool) -> bool:
+    """Whether an earlier run made this picture; InvalidInput where that one had another model or setting."""
+    try:
+        image_size(target)
+    except ImageError:
+        return False
+    made, wanted = made_by(target), "no metadata" if strip_metadata else settings
+    if made is not None and made != wanted:
         raise InvalidInput(
-            f"'{target}' was made with another model or setting ({made}; now it would be {settings}).",
+            f"'{target}' was made with another model or setting ({made}; now it would be {wanted}).",
             hint="Choose another folder or --suffix, or make it again with --overwrite.",
         )
+    return True
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the folder of results; InvalidInput, before any work, where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InvalidInput(f"Nothing can be written to the folder '{folder}': {reason(error)}.") from None
 
 
 # Which files ---------------------------------------------------------------------------------------------------------
@@ -228,8 +246,10 @@ def _plan(inputs: list[Path], output: Path, suffix: str, ext: str | None) -> lis
     ending = f".{(ext or 'png').lower().lstrip('.')}"
     if ending not in (*SUFFIXES, ".auto"):
         raise InvalidInput(f"Pictures cannot be written as '{ending}'.", hint=f"Known: {', '.join(SUFFIXES)}, auto.")
-    inputs = [path for given in inputs for path in _matching(given)]
+    inputs = [path for given in inputs for path in _matching(given, output)]
     if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        if suffix or ext:
+            raise InvalidInput(f"The result has the name '{output}': --suffix and --ext are for folders.")
         if len(inputs) == 1 and not inputs[0].is_dir():
             pairs = [(picture, output) for picture in find_images(inputs[0])]
         else:
@@ -254,23 +274,44 @@ def _plan(inputs: list[Path], output: Path, suffix: str, ext: str | None) -> lis
 
 def _checked(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     """Drop pictures that were given twice; refuse outputs that would destroy an input or each other."""
-    by_source = {source.resolve(): (source, target) for source, target in pairs}
+    unique = {(source.resolve(), target.resolve()): (source, target) for source, target in pairs}
+    sources, targets = ({pair[index] for pair in unique} for index in (0, 1))
+    # A run may write beside its inputs, with a suffix: what an earlier one made there is no input of the next.
+    earlier = {source for source in sources & targets if made_by(source) is not None}
     taken: dict[Path, Path] = {}
-    for source, target in by_source.values():
-        place = target.resolve()
-        if place in by_source:
+    kept = []
+    for (original, place), (source, target) in unique.items():
+        if original in earlier:
+            continue
+        if place in sources - earlier:
             raise InvalidInput(f"'{target}' would overwrite an input: choose another output folder.")
         if place in taken:
-            raise InvalidInput(f"'{taken[place]}' and '{source}' would both be written to '{target}'.")
+            raise InvalidInput(
+                f"'{taken[place]}' and '{source}' would both be written to '{target}'.",
+                hint="Give them one at a time with --suffix, or keep their endings with --ext auto.",
+            )
         taken[place] = source
-    return list(by_source.values())
+        kept.append((source, target))
+    return kept
 
 
-def _matching(given: Path) -> list[Path]:
-    """A path itself, or what a pattern such as `photos/*.jpg` matches (shells on Windows leave that to programs)."""
+def _matching(given: Path, output: Path) -> list[Path]:
+    """A path itself, or the pictures that a pattern such as `photos/*.jpg` matches, but for those below `output`.
+
+    Shells on Windows leave patterns to programs.
+    """
     if given.exists() or not glob.has_magic(str(given)):
         return [given]
-    found = sorted(Path(given.anchor).glob(str(given.relative_to(given.anchor))))
-    if not found:
-        raise InvalidInput(f"Nothing matches '{given}'.")
-    return found
+    try:
+        found = sorted(Path(given.anchor).glob(str(given.relative_to(given.anchor))))
+    except (ValueError, NotImplementedError) as error:
+        raise InvalidInput(f"'{given}' is no pattern: {str(error).lower().rstrip('.')}.") from None
+    below = output.resolve()
+    pictures = [
+        path
+        for path in found
+        if path.suffix.lower() in SUFFIXES and path.is_file() and below not in path.resolve().parents
+    ]
+    if not pictures:
+        raise InvalidInput(f"No picture matches '{given}'.")
+    return pictures
