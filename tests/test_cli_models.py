@@ -154,7 +154,12 @@ def test_info_of_files_and_runs(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 def test_what_is_no_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "words.pth").write_text("words")
-    for name, words in (("nothing", "no known model"), ("words.pth", "it is text"), ("RealESRGAN_x4", "Did you mean")):
+    for name, words in (
+        ("nothing", "no known model"),
+        ("words.pth", "it is text"),
+        ("RealESRGAN_x4", "Did you mean"),
+        ("rrdb-pss", "Did you mean 'rrdb-ps'?"),
+    ):
         code, _, error = call(capsys, "models", "info", name)
         assert code == 2
         assert words in error

@@ -115,7 +115,7 @@ def upscale(
         int | None, typer.Option(min=0, help="Pixels computed around a tile (default: fitting).")
     ] = None,
     suffix: Annotated[str, typer.Option(help="Added to the names.")] = "",
-    ext: Annotated[str, typer.Option(help="png, jpg, webp, tif, bmp, or auto: as the input.")] = "png",
+    ext: Annotated[str | None, typer.Option(help="png (default), jpg, webp, tif, bmp, or auto: as the input.")] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of jpg and webp.")] = 95,
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Mean over eight flips and rotations (slow).")] = False,

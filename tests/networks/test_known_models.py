@@ -12,8 +12,10 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 from collections.abc import Iterator
 from dataclasses import replace
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
@@ -134,7 +136,9 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         self.send_response(200)
-        if not path.startswith("/unsized"):
+        if path.startswith("/odd/"):
+            self.send_header("Content-Length", "\N{SUPERSCRIPT TWO}")
+        elif not path.startswith("/unsized"):
             self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if path.startswith(("/cut/", "/unsized-cut/")):
@@ -188,7 +192,7 @@ def use(monkeypatch: pytest.MonkeyPatch, model: KnownModel) -> None:
     monkeypatch.setattr("goldeye.networks.describe.known_models", lambda: {model.name: model})
 
 
-@pytest.mark.parametrize("path", ["/", "/moved/", "/unsized/"])
+@pytest.mark.parametrize("path", ["/", "/moved/", "/unsized/", "/odd/"])
 def test_a_model_is_fetched_once_and_then_works_offline(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, network: torch.nn.Module, path: str
 ) -> None:
@@ -199,6 +203,8 @@ def test_a_model_is_fetched_once_and_then_works_offline(
     assert model.path == cache / "test_x4.pth"
     assert model.architecture == "rrdb"
     assert [file.name for file in cache.iterdir()] == ["test_x4.pth"]
+    if os.name == "posix":
+        assert model.path.stat().st_mode & 0o777 == 0o644, "a cache may be shared"
     image = torch.rand(1, 3, 9, 11)
     with torch.no_grad():
         assert torch.equal(model.module(image), network(image))
@@ -236,6 +242,68 @@ def test_a_cut_transfer_shows_by_the_size_in_the_index_or_by_the_hash(server: Se
     with pytest.raises(InvalidInput, match="was removed, for it is not Test_x4"):
         fetch(entry(server, "/unsized-cut/"))
     assert list(cache.iterdir()) == []
+
+
+def test_a_transfer_without_end_is_stopped(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "_CHUNK", 1000)
+    with pytest.raises(InvalidInput, match="it sends more than 5000 bytes"):
+        fetch(entry(server, "/unsized/", size=5000))
+    monkeypatch.setattr(known, "_LARGEST", 4000)
+    for path in ("/", "/unsized/"):
+        with pytest.raises(InvalidInput, match="it sends more than 4000 bytes"):
+            fetch(entry(server, path))
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["folder", "models", "file", "unreadable"])
+def test_a_cache_that_cannot_be_used_says_what_to_do(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A file where the folder or its `models` should be, a folder where the file should be, a folder without rights."""
+    if place == "folder":
+        cache.parent.write_text("")
+    elif place == "models":
+        cache.parent.mkdir()
+        cache.write_text("")
+    elif place == "file":
+        (cache / "test_x4.pth").mkdir(parents=True)
+    else:
+
+        def refuse(**_: Any) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("tempfile.mkstemp", refuse)
+    model = entry(server)
+    with pytest.raises(InvalidInput, match=r"^Test_x4 cannot be kept in the cache \(.+\): set GOLDEYE_CACHE") as error:
+        fetch(model)
+    assert error.value.message.endswith(f"download {model.url} and place it as '{cache / 'test_x4.pth'}'.")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_a_page_is_not_taken_for_a_model_without_a_published_hash(server: Server, cache: Path, placed: bool) -> None:
+    server.content = b"<!DOCTYPE html><html>Log in</html>"
+    cache.mkdir(parents=True)
+    if placed:
+        (cache / "test_x4.pth").write_bytes(server.content)
+    with pytest.raises(InvalidInput, match="it is a web page"):
+        fetch(entry(server, hashed=False))
+    assert [file.name for file in cache.iterdir()] == ["test_x4.pth"] * placed
+
+
+def test_a_server_that_explains_itself_at_length() -> None:
+    assert known._reason(OSError("first\nsecond")) == "first"
+    assert known._reason(urllib.error.HTTPError("", 403, "No\nentry", Message(), None)) == "the server says 403 No"
+
+
+def test_a_file_under_any_name_is_known_by_its_hash(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    use(monkeypatch, entry(server))
+    found = describe(str(tmp_path / "served.pth"))
+    assert (found["name"], found["licence"], found["cached"]) == ("Test_x4", "BSD-3-Clause", False)
+    (tmp_path / "other.pth").write_bytes(server.content + b" ")
+    assert describe(str(tmp_path / "other.pth"))["licence"] == "not stated"
 
 
 def test_without_network_one_sentence(cache: Path, server: Server) -> None:

@@ -530,6 +530,25 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
         ('{"format": 1, "architecture": "rrdb-9", "config": {}, "scale": 4}', "Unknown architecture 'rrdb-9'"),
         ('{"format": 1, "architecture": "rrdb", "config": {"nf": 4}, "scale": 4}', "Unknown setting of rrdb 'nf'"),
         ('{"format": 1, "architecture": "rrdb", "config": {}, "scale": 4}', "do not fit"),
+        ('{"format": Infinity}', "its Goldeye entry is damaged"),
+        ("[" * 100_000, "its Goldeye entry is damaged"),
+        ('{"format": 1, "architecture": "rrdb", "config": {}, "scale": 1e999}', "its Goldeye entry is damaged"),
+        (
+            '{"format": 1, "architecture": "rrdb", "config": {}, "scale": 4, "loss": NaN}',
+            "its Goldeye entry is damaged",
+        ),
+        ('{"format": 1, "architecture": "rrdb", "config": {}, "scale": 0}', "its scale is 0, that of its settings 4"),
+        ('{"format": 1, "architecture": "rrdb", "config": {"scale": 2}, "scale": 4}', "its scale is 4, .* 2"),
+        ('{"format": 1, "architecture": "vgg-128", "config": {}, "scale": 2}', "its scale is 2, .* 1"),
+        ('{"format": 1, "architecture": "rrdb", "config": {"num_feat": "x"}, "scale": 4}', "make no network"),
+        ('{"format": 1, "architecture": "swinir-m", "config": {"depths": 5}, "scale": 4}', "make no network"),
+        ('{"format": 1, "architecture": "compact", "config": {"num_conv": 900000}, "scale": 4}', "of more tensors"),
+        (
+            '{"format": 1, "architecture": "compact", "config": {"num_conv": 2000000000}, "scale": 4}',
+            "num_conv is 2000",
+        ),
+        ('{"format": 1, "architecture": "patch-gan", "config": {"num_layers": 900000}, "scale": 1}', "more tensors"),
+        ('{"format": 1, "architecture": "rrdb", "config": {"num_feat": 1000000}, "scale": 4}', "do not fit"),
     ],
 )
 def test_damaged_headers_are_refused_by_name(tmp_path: Path, header: str, message: str) -> None:
@@ -537,6 +556,95 @@ def test_damaged_headers_are_refused_by_name(tmp_path: Path, header: str, messag
     with pytest.raises(InvalidInput, match=message) as error:
         load_model(tmp_path / "own.safetensors")
     assert "own.safetensors" in error.value.message
+
+
+def test_settings_that_ask_for_huge_buffers_are_refused(tmp_path: Path) -> None:
+    """SwinIR's masks are computed: no tensor of the file says how large they should be."""
+    state = {key: value for key, value in tiny("swinir-m").state_dict().items() if not key.endswith("attn_mask")}
+    config = SWINIR | {"img_size": 1 << 16}
+    header = {"format": 1, "architecture": "swinir-m", "config": config, "scale": 4}
+    save_file(state, tmp_path / "own.safetensors", metadata={"goldeye": json.dumps(header)})
+    with pytest.raises(InvalidInput, match="too large buffers"):
+        load_model(tmp_path / "own.safetensors")
+
+
+def test_pickles_that_claim_more_than_they_hold(tmp_path: Path) -> None:
+    """One number repeated by a stride of 0, also in half precision, and a layer with an absurd number."""
+    huge = torch.zeros(1, dtype=torch.float16).expand(1 << 20, 1 << 20)
+    torch.save({"body.0.weight": huge}, tmp_path / "huge.pth")
+    with pytest.raises(InvalidInput, match=r"huge\.pth' is not .*: its tensors are larger than the file"):
+        load_model(tmp_path / "huge.pth")
+    state = tiny("compact").state_dict()
+    torch.save(state | {"body.2000000000.weight": torch.zeros(3, 8, 3, 3)}, tmp_path / "far.pth")
+    with pytest.raises(InvalidInput, match=r"far\.pth"):
+        load_model(tmp_path / "far.pth")
+
+
+def test_a_checkpoint_within_itself_is_refused(tmp_path: Path) -> None:
+    content: dict[str, Any] = {}
+    content["params"] = content
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(InvalidInput, match="holds no state dict: found the keys 'params'"):
+        load_model(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.complex64])
+def test_weights_that_are_no_floating_point_numbers_are_named(tmp_path: Path, dtype: torch.dtype, ending: str) -> None:
+    state = tiny("rrdb").state_dict()
+    state["conv_last.bias"] = torch.ones(3).to(dtype)
+    path = tmp_path / f"w{ending}"
+    save_file(state, path) if ending == ".safetensors" else torch.save(state, path)
+    with pytest.raises(InvalidInput, match=r"no floating-point numbers in 'conv_last\.bias'"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("architecture", ["compact", "rrdb"])
+def test_spandrel_does_not_take_them_either(tmp_path: Path, architecture: str) -> None:
+    """Its own networks of these names would be filled with the rounded numbers."""
+    state = build_network(architecture, **SPANDREL[architecture]).state_dict()
+    key = next(iter(state))
+    torch.save(state | {key: state[key].to(torch.int64)}, tmp_path / "w.pth")
+    with pytest.raises(InvalidInput, match=rf"no floating-point numbers in '{key}'"):
+        load_model(tmp_path / "w.pth")
+
+
+def test_keys_are_shown_short_and_on_one_line(tmp_path: Path) -> None:
+    torch.save({"a\nb" + "c" * 1000: 1, 7: 2}, tmp_path / "x.pth")
+    with pytest.raises(InvalidInput, match=r"found the keys 'a\\nbc+', a int\.") as error:
+        load_model(tmp_path / "x.pth")
+    assert len(error.value.message) < len(str(tmp_path)) + 200
+
+
+@pytest.mark.parametrize("name", [b"../../x", b"/etc/x", b"", b"..", b"\xff\xfe", b"a\0b"])
+def test_a_run_whose_latest_checkpoint_is_elsewhere_is_refused(tmp_path: Path, name: bytes) -> None:
+    checkpoints = tmp_path / "run" / "checkpoints"
+    save(tmp_path / "x.safetensors", "rrdb")
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "latest").write_bytes(name)
+    with pytest.raises(InvalidInput, match=r"^The .*run '.*run'"):
+        load_model(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("dim", "hidden"), [(60, 123), (12, 23), (180, 361)])
+def test_a_hidden_size_that_no_short_ratio_gives(tmp_path: Path, dim: int, hidden: int) -> None:
+    config = SWINIR | {"embed_dim": dim, "mlp_ratio": (hidden + 0.5) / dim}
+    module = build_network("swinir-classical", **config)
+    assert module.state_dict()["layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape == (hidden, dim)
+    torch.save(module.state_dict(), tmp_path / "w.pth")
+    again = load_model(tmp_path / "w.pth").module.state_dict()
+    assert again["layers.0.residual_group.blocks.0.mlp.fc1.weight"].shape == (hidden, dim)
+
+
+def test_windows_of_7_count_colours_to_255(tmp_path: Path) -> None:
+    """SwinIR's official JPEG networks: nothing in the file says so."""
+    config = SWINIR | {"window_size": 7, "img_size": 14, "upsampler": "", "scale": 1, "img_range": 255.0}
+    module = build_network("swinir-classical", **config).eval()
+    torch.save({"params": module.state_dict()}, tmp_path / "w.pth")
+    model = load_model(tmp_path / "w.pth")
+    assert model.config["img_range"] == 255
+    with torch.no_grad():
+        assert torch.equal(model.module(IMAGE), module(IMAGE))
 
 
 def test_names_without_weights(tmp_path: Path) -> None:
@@ -551,6 +659,9 @@ def test_names_without_weights(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no known model of that name") as error:
         load_model("RealESRGAN_x4")
     assert error.value.hint == "Did you mean 'RealESRGAN_x4plus'?"
+    with pytest.raises(InvalidInput, match="no known model of that name") as error:
+        load_model("rrdb-pss")
+    assert error.value.hint == "Did you mean 'rrdb-ps'?"
     with pytest.raises(InvalidInput, match="holds no weights: it has no checkpoints/latest"):
         load_model(tmp_path)
 

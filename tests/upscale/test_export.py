@@ -237,6 +237,43 @@ def test_safetensors_and_pth_are_the_same_network(tmp_path: Path, architecture: 
     assert (header["recipe"], header["data_sha256"]) == ("hggt/x", "abc")
 
 
+@pytest.mark.parametrize(
+    ("architecture", "setting"),
+    [
+        ("compact", {"act_type": "relu"}),
+        ("elan", {"m_elan": 2, "c_elan": 10, "window_sizes": [2, 4]}),
+        ("rcan", {"res_scale": 0.5}),
+        ("swinir-m", {"img_range": 255.0}),
+        ("swinir-m", {"pad": "hggt"}),
+        ("edl", {"structure": "code"}),
+        ("compact", {"act_type": "leakyrelu"}),
+        ("swinir-m", {"mlp_ratio": 2.2}),
+        ("rcan", {"squeeze_factor": 5}),
+    ],
+)
+def test_a_pth_that_would_be_another_network_is_not_written(
+    tmp_path: Path, architecture: str, setting: dict[str, Any]
+) -> None:
+    """What the keys show is written, however it was spelt; the same network comes back, or none."""
+    config = resolve_config(architecture, (TINY | MORE)[architecture] | setting)
+    torch.manual_seed(1)
+    module = build_network(architecture, **config).eval()
+    save_weights(tmp_path / "w.safetensors", module, architecture=architecture, config=config, scale=config["scale"])
+    model = load_model(tmp_path / "w.safetensors")
+    export_model(model, tmp_path / "again.safetensors")
+    *_, (name, value) = setting.items()
+    if name in ("window_sizes", "res_scale", "img_range", "pad") or value == "relu":
+        with pytest.raises(InvalidInput, match=rf"cannot be written as \.pth.*: {name} .* would be lost") as error:
+            export_model(model, tmp_path / "m.pth")
+        assert error.value.hint == "Export it as .safetensors or .onnx."
+        assert not (tmp_path / "m.pth").exists()
+    else:
+        export_model(model, tmp_path / "m.pth")
+        image = torch.rand(1, 3, 12, 16)
+        with torch.no_grad():
+            assert torch.equal(load_model(tmp_path / "m.pth").module(image), module(image))
+
+
 def test_discriminators_are_saved_but_make_no_pictures(tmp_path: Path) -> None:
     module = build_network("unet-sn", num_feat=2)
     save_weights(tmp_path / "d.safetensors", module, architecture="unet-sn", config={"num_feat": 2}, scale=1)

@@ -54,7 +54,7 @@ def list_models() -> list[dict[str, Any]]:
             "licence": model.licence,
             "source": model.source,
             "summary": model.summary,
-            "cached": model.path.is_file(),
+            "cached": model.cached,
         }
         for model in known_models().values()
     ]
@@ -69,7 +69,7 @@ def describe(name: str) -> dict[str, Any]:
     """
     known = find_known(name)
     if find_file(name) is None:
-        if known is not None and not known.path.is_file():
+        if known is not None and not known.cached:
             return _known(known)
         if name in ARCHITECTURES:
             return _architecture(name)
@@ -147,7 +147,7 @@ def _file(name: str, model: LoadedModel) -> dict[str, Any]:
         "header": header,
     }
     if known is not None:
-        found |= {"summary": known.summary, "url": known.url, "cached": known.path.is_file()}
+        found |= {"summary": known.summary, "url": known.url, "cached": known.cached}
     return found
 
 

@@ -41,7 +41,7 @@ def possible(x: Tensor, weight: Tensor) -> bool:
         type(x) is Tensor  # not one of those that only stand for tensors
         and x.numel() > 0
         and not torch.compiler.is_compiling()  # also while exporting
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype

@@ -95,6 +95,12 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
     return len({match[1] for key in state if (match := re.match(pattern, key))})
 
 
+def _ratio(hidden: int, dim: int) -> float:
+    """hidden / dim, so that `int(dim * ratio)` is `hidden`: the quotient may have been rounded down."""
+    ratio = hidden / dim
+    return ratio if int(dim * ratio) == hidden else math.nextafter(ratio, math.inf)
+
+
 def _shuffle_scale(state: Mapping[str, Tensor]) -> int:
     """Scale of `pixelshuffle_upsampler`: every one of its convolutions makes r² times the channels."""
     layers = sorted({key.rsplit(".", 1)[0] for key in state if key.startswith("upsample.")})
@@ -137,7 +143,7 @@ def _swinir(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
         "depths": [_count(state, rf"layers\.{i}\.residual_group\.blocks\.(\d+)\.") for i in groups],
         "num_heads": [state[table.format(i)].shape[1] for i in groups],
         "window_size": window,
-        "mlp_ratio": _out(state, f"{block}.mlp.fc1") / dim,
+        "mlp_ratio": _ratio(_out(state, f"{block}.mlp.fc1"), dim),
         "resi_connection": "1conv" if "conv_after_body.weight" in state else "3conv",
         "img_size": math.isqrt(masks[0]) * window if masks else 8 * window,
     }

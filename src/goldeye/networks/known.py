@@ -6,6 +6,7 @@ the one found is kept beside the file (`NAME.sha256`) and checked at every later
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import os
@@ -32,6 +33,7 @@ from goldeye.networks import ARCHITECTURES, resolve_config
 SCHEMES = ("https",)
 TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 1 << 20
+_LARGEST = 1 << 32  # bytes: no network here is nearly that
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,13 @@ class KnownModel:
         """Where the cache keeps the file."""
         return cache_folder() / "models" / self.file
 
+    @property
+    def cached(self) -> bool:
+        try:
+            return self.path.is_file()
+        except OSError:  # a folder that may not be read
+            return False
+
 
 @cache
 def known_models() -> dict[str, KnownModel]:
@@ -99,13 +108,25 @@ def fetch(model: KnownModel) -> Path:
 
     Raises InvalidInput when it cannot be fetched (saying which file to place where) or is not the file it should be.
     """
-    path = model.path
-    if not path.is_file():
-        _download(model, path)
+    try:
+        if not model.cached:
+            _download(model, model.path)
+        return _checked(model, model.path)
+    except OSError as error:
+        raise InvalidInput(
+            f"{model.name} cannot be kept in the cache ({_reason(error)}): set GOLDEYE_CACHE to a folder that can be "
+            f"written, or download {model.url} and place it as '{model.path}'."
+        ) from error
+
+
+def _checked(model: KnownModel, path: Path) -> Path:
+    """The file in the cache if its SHA-256 is right. Where none is known it must be a network, and its own is noted."""
     note = path.with_name(f"{path.name}.sha256")
-    expected = model.sha256 or (note.read_text(encoding="utf-8").strip() if note.is_file() else None)
+    noted = note.read_text(encoding="utf-8", errors="replace").strip() if note.is_file() else None
+    expected = model.sha256 or noted
     found = sha256(path)
     if expected is None:
+        _require_network(path)
         write_text(note, f"{found}\n")
     elif found != expected:
         raise InvalidInput(
@@ -115,13 +136,22 @@ def fetch(model: KnownModel) -> Path:
     return path
 
 
+def _require_network(path: Path) -> None:
+    """Raises InvalidInput for a file that is none, a page to log in for example."""
+    from goldeye.networks.weights import load_model  # which imports this module
+
+    load_model(path)
+
+
 def _download(model: KnownModel, path: Path) -> None:
     """Fetch the file to a temporary name beside `path`, check it, and rename it; nothing else is ever left behind.
 
     The temporary name is the process's own, so two processes may fetch the same file: each gets a whole one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder is there")
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -141,7 +171,13 @@ def _download(model: KnownModel, path: Path) -> None:
                 hint=f"A copy from elsewhere may be placed as '{path}'; the same SHA-256 is asked of it.",
             )
         if model.sha256 is None:
-            write_text(path.with_name(f"{path.name}.sha256"), f"{found}\n")
+            try:
+                _require_network(temporary)
+            except InvalidInput as error:
+                raise InvalidInput(
+                    f"What {model.url} sent was removed, for it is not {model.name}: {error.message}",
+                    hint=f"A copy from elsewhere may be placed as '{path}'.",
+                ) from error
         temporary.chmod(0o644)  # mkstemp's is for its owner alone; a cache may be shared
         temporary.replace(path)
     finally:
@@ -155,16 +191,19 @@ def _copy(model: KnownModel, file: IO[bytes]) -> str:
     digest, received = hashlib.sha256(), 0
     with _opener().open(request, timeout=TIMEOUT) as response:
         stated = response.headers.get("Content-Length")
-        size = int(stated) if stated and stated.isdigit() else model.size
+        size = int(stated) if stated and stated.isdecimal() and len(stated) < 20 else model.size
+        limit = _LARGEST if size is None else min(size, _LARGEST)
         total = max(1, -(-(size or 0) // _CHUNK))
         with bar(f"Fetching {model.name} (MiB)", total) as advance:
             while chunk := response.read(_CHUNK):
+                received += len(chunk)
+                if received > limit:
+                    raise OSError(f"it sends more than {limit} bytes")
                 file.write(chunk)
                 digest.update(chunk)
-                received += len(chunk)
                 advance(received // _CHUNK - (received - len(chunk)) // _CHUNK)
-    if size is not None and received != size:
-        raise OSError(f"only {received} of {size} bytes came" if received < size else "it sent more than announced")
+    if size is not None and received < size:
+        raise OSError(f"only {received} of {size} bytes came")
     return digest.hexdigest()
 
 
@@ -186,13 +225,13 @@ def _require_scheme(url: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """A few words for a failed transfer."""
+    """A few words, one line, for a failed transfer."""
     if isinstance(error, urllib.error.HTTPError):
-        return f"the server says {error.code} {error.reason}"
+        return f"the server says {error.code} {str(error.reason)[:100]}".splitlines()[0]
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, ssl.SSLError):
         return f"no secure connection, {reason.reason or reason}"
     if isinstance(reason, TimeoutError):
         return "the server does not answer"
     text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
-    return text or type(reason).__name__
+    return text.strip().splitlines()[0][:200] if text.strip() else type(reason).__name__

@@ -10,9 +10,11 @@ import hashlib
 import json
 import pickle
 import re
+import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +24,8 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from goldeye.errors import InvalidInput
 from goldeye.files import atomic_path, sha256
@@ -43,6 +47,9 @@ _WRAPPERS = (
 _PREFIXES = ("net_g_ema.", "net_g.", "netG.", "generator.", "model.", "net.", "network.")
 # Buffers computed from the configuration. Official SwinIR files hold them for the size of their training patch.
 _COMPUTED = ("attn_mask", "relative_position_index")
+_MOST_COMPUTED = 1 << 28  # numbers in buffers, fifty times what the largest official network has
+_LARGEST_SETTING = 1_000_000  # a list of so many layers is still made in no time
+_MOST_NESTED = 8  # wrappers in wrappers
 
 
 @dataclass(frozen=True)
@@ -204,14 +211,14 @@ def _generators(state: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tenso
 def _infer(state: dict[str, Tensor]) -> tuple[str, dict[str, Any]] | None:
     try:
         return infer_architecture(new_names(state))
-    except (KeyError, IndexError, ZeroDivisionError):  # some of the keys that the others promise are not there
+    except (KeyError, IndexError, ValueError, ArithmeticError):  # not all the keys and shapes that the others promise
         return None
 
 
 def find_file(name_or_path: str | Path) -> Path | None:
     """The file that a path to weights or to a run folder (its latest checkpoint) stands for, None for any other word.
 
-    Raises InvalidInput for a run whose latest checkpoint is missing.
+    Raises InvalidInput for a run whose latest checkpoint is missing, or not named by `checkpoints/latest`.
     """
     path = Path(name_or_path)
     if path.is_file():
@@ -219,7 +226,13 @@ def find_file(name_or_path: str | Path) -> Path | None:
     latest = path / "checkpoints" / "latest"
     if not latest.is_file():
         return None
-    weights = latest.with_name(f"{latest.read_text(encoding='utf-8').strip()}.safetensors")
+    try:
+        name = latest.read_text(encoding="utf-8").strip()
+    except UnicodeDecodeError:
+        name = ""
+    if not name or "\0" in name or Path(name).name != name:
+        raise InvalidInput(f"The run '{path}' cannot be used: its checkpoints/latest does not name a checkpoint.")
+    weights = latest.with_name(f"{name}.safetensors")
     if not weights.is_file():
         raise InvalidInput(f"The latest checkpoint of the run '{path}', '{weights.name}', is not there.")
     return weights
@@ -246,7 +259,7 @@ def _resolve(name_or_path: str | Path) -> Path:
             f"The folder '{name}' holds no weights: it has no checkpoints/latest.",
             hint="Give the folder of a training run, or a file of weights.",
         )
-    near = difflib.get_close_matches(name, known_models(), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, [*known_models(), *ARCHITECTURES], n=1, cutoff=0.6)
     raise InvalidInput(
         f"No file of weights and no run folder '{name}', and no known model of that name.",
         hint=f"Did you mean '{near[0]}'?" if near else "`goldeye models list` shows the known models.",
@@ -291,7 +304,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 hint="Ask its author for a .safetensors file or a plain state dict.",
             ) from error
         raise InvalidInput(f"'{path}' is not a readable file of weights: it is {found}.") from error
-    return _single(_state_dict(path, content)), {}
+    state = _state_dict(path, content)
+    if sum(value.numel() for value in state.values()) > path.stat().st_size:  # views of a few numbers, repeated
+        raise InvalidInput(f"'{path}' is not a readable file of weights: its tensors are larger than the file.")
+    return _single(state), {}
 
 
 def _single(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -310,10 +326,12 @@ def _header(path: Path, text: str) -> dict[str, Any]:
         header: dict[str, Any] = json.loads(text)
         version = int(header["format"])
         if version <= FORMAT:
-            resolve_config(header["architecture"], header["config"])
-            int(header["scale"])
-    except (KeyError, TypeError, ValueError, AttributeError, InvalidInput) as error:
-        reason = error.message if isinstance(error, InvalidInput) else "its Goldeye entry is damaged."
+            json.dumps(header, allow_nan=False)  # what is no JSON could not be printed as such
+            scale = resolve_config(header["architecture"], header["config"]).get("scale", 1)
+            if header["scale"] != scale:
+                raise InvalidInput(f"its scale is {header['scale']}, that of its settings {scale}.")
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, InvalidInput) as error:
+        reason = _reason(error) if isinstance(error, InvalidInput) else "its Goldeye entry is damaged."
         raise InvalidInput(f"The header of '{path}' cannot be used: {reason}") from error
     if version > FORMAT:
         raise InvalidInput(f"'{path}' was written by a newer Goldeye (format {version}; this one reads {FORMAT}).")
@@ -322,15 +340,21 @@ def _header(path: Path, text: str) -> dict[str, Any]:
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
     """The state dict in a checkpoint: bare, or under the usual names, one in another too."""
-    while isinstance(content, dict):
+    for _ in range(_MOST_NESTED):
+        if not isinstance(content, dict):
+            break
         inner = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), dict)), None)
         if inner is None:
             break
         content = inner
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not content or not _are_tensors(content):
         keys = f"the keys {_some(content)}" if isinstance(content, dict) else f"a {type(content).__name__}"
         raise InvalidInput(f"'{path}' holds no state dict: found {keys}.")
-    return {str(key): value for key, value in content.items()}
+    return content
+
+
+def _are_tensors(content: dict[Any, Any]) -> bool:
+    return all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
 
 
 def _own(path: Path, state: dict[str, Tensor], metadata: dict[str, Any], device: str) -> LoadedModel:
@@ -345,17 +369,74 @@ def _build(
 ) -> nn.Module:
     """The network with the file's weights, in evaluation mode on `device`."""
     with torch.random.fork_rng(devices=[]):  # the initial weights are thrown away: leave the caller's generator alone
+        _require_fit(path, architecture, config, state)
         module = build_network(architecture, **config)
     computed = {key: value for key, value in module.state_dict().items() if key.endswith(_COMPUTED)}
     state = {key: value for key, value in state.items() if not key.endswith(_COMPUTED)} | computed
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        expected, found = set(module.state_dict()), set(state)
-        missing, unknown = _some(expected - found), _some(found - expected)
-        detail = f"missing {missing}, unexpected {unknown}" if expected != found else "the shapes differ"
-        raise InvalidInput(f"The weights in '{path}' do not fit its architecture {architecture}: {detail}.") from error
+    module.load_state_dict(state)
     return module.to(device).eval()
+
+
+def _require_fit(path: Path, architecture: str, config: Mapping[str, Any], state: dict[str, Tensor]) -> None:
+    """Refuse, before memory is spent, settings that make no network, or one with other tensors than the file's."""
+    try:
+        for name, value in config.items():
+            if isinstance(value, int) and value > _LARGEST_SETTING:
+                raise InvalidInput(f"its setting {name} is {value}.")
+        # Some tensors are registered twice (spectral norm); a small misfit shall be told by its names.
+        with torch.device("meta"), _Uninitialised(), _at_most(2 * len(state) + 2000):
+            module = build_network(architecture, **config)
+    except Exception as error:  # settings from a header can be anything, and so can what a network raises for them
+        reason = _reason(error) if isinstance(error, InvalidInput) else "its settings make no network."
+        raise InvalidInput(f"'{path}' cannot be used: {reason}") from error
+    network = {key: value for key, value in module.state_dict().items() if not key.endswith(_COMPUTED)}
+    names, found = set(network), {key for key in state if not key.endswith(_COMPUTED)}
+    shapes = [key for key in names & found if state[key].shape != network[key].shape]
+    kinds = [key for key in names & found if network[key].is_floating_point() and not _is_plain(state[key])]
+    if names != found:
+        detail = f"missing {_some(names - found)}, unexpected {_some(found - names)}"
+    elif shapes:
+        detail = f"the shapes differ ({_some(shapes)})"
+    elif kinds:
+        detail = f"no floating-point numbers in {_some(kinds)}"
+    elif sum(buffer.numel() for buffer in module.buffers()) > _MOST_COMPUTED:
+        detail = "its settings ask for too large buffers"
+    else:
+        return
+    raise InvalidInput(f"The weights in '{path}' do not fit its architecture {architecture}: {detail}.")
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out what changes a tensor in place (`normal_`, `kaiming_uniform_` …), in vain for one without numbers."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.__name__
+        if name.endswith("_") and not name.endswith("__"):
+            return args[0] if args else None
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _at_most(limit: int) -> Iterator[None]:
+    """Within it a network of more than `limit` parameter tensors is not built to its end: InvalidInput."""
+    thread, count = threading.get_ident(), 0
+
+    def register(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal count
+        if threading.get_ident() == thread:
+            count += 1
+            if count > limit:
+                raise InvalidInput("its settings make a network of more tensors than the file has.")
+
+    hook = register_module_parameter_registration_hook(register)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _is_plain(value: Tensor) -> bool:
+    return value.is_floating_point() and value.layout is torch.strided and not value.is_meta
 
 
 def _community(path: Path, state: dict[str, Tensor], prefix: str, device: str) -> LoadedModel | None:
@@ -371,15 +452,23 @@ def _community(path: Path, state: dict[str, Tensor], prefix: str, device: str) -
     name = descriptor.architecture.name
     if not isinstance(descriptor, spandrel.ImageModelDescriptor) or descriptor.input_channels != 3:
         raise InvalidInput(f"'{path}' holds a {name} network that does not take an RGB picture.")
+    wrong = [key for key, value in state.items() if key.endswith((".weight", ".bias")) and not _is_plain(value)]
+    if wrong:
+        raise InvalidInput(f"'{path}' holds a {name} network with no floating-point numbers in {_some(wrong)}.")
     descriptor.to(device).float().eval()
     return LoadedModel(CommunityNetwork(descriptor, prefix), name, {}, int(descriptor.scale), {}, path)
 
 
 def _some(keys: Any, limit: int = 3) -> str:
     """A few names of many: "'a', 'b', 'c' and 5 more"."""
-    names = sorted(str(key) for key in keys)
-    shown = ", ".join(f"'{name}'" for name in names[:limit]) or "nothing"
+    names = sorted(repr(key[:60]) if isinstance(key, str) else f"a {type(key).__name__}" for key in keys)
+    shown = ", ".join(names[:limit]) or "nothing"
     return f"{shown} and {len(names) - limit} more" if len(names) > limit else shown
+
+
+def _reason(error: InvalidInput) -> str:
+    """Its first line: torch's own errors, which others quote, may go on for many."""
+    return error.message.partition("\n")[0][:300]
 
 
 _SCRIPT = "a TorchScript archive"

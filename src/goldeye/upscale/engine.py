@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -69,6 +70,7 @@ class Upscaler:
         if ensemble:
             self._network = SelfEnsemble(self._network)
             self._exact = SelfEnsemble(self._exact) if self._exact is not None else None
+        self._compiled = compile
         self._bytes = 0  # of memory for each input pixel, measured when first needed
         self._failed: int | None = None  # the fewest input pixels for which the memory did not suffice
         self._batches = self.device.type != "cpu"  # on a CPU one window at a time is as fast
@@ -249,7 +251,9 @@ class Upscaler:
             return self._failed // 2
         if not self._bytes:
             try:
-                self._bytes = tile_bytes(self._network, scale=self.scale, device=self.device)
+                # Not compiled: that would be done for this small picture, and then again for the tiles.
+                with torch.compiler.set_stance("force_eager") if self._compiled else nullcontext():
+                    self._bytes = tile_bytes(self._network, scale=self.scale, device=self.device)
             except (RuntimeError, MemoryError) as error:
                 if _is_out_of_memory(error):
                     raise _no_memory(_SMALLEST_TILE) from None

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from goldeye import __version__
 from goldeye.errors import GoldeyeError, InvalidInput
 from goldeye.files import atomic_path
-from goldeye.networks import ARCHITECTURES
+from goldeye.networks import ARCHITECTURES, resolve_config
 from goldeye.networks.blocks import pad_to
+from goldeye.networks.infer import infer_architecture
 from goldeye.networks.weights import (
     CommunityNetwork,
     LoadedModel,
@@ -54,8 +55,8 @@ def export_model(model: LoadedModel, path: Path) -> dict[str, Any]:
     opset 18 from `image` (batch, 3, height, width), RGB in [0, 1], to `result` (batch, 3, height·scale, width·scale),
     not clipped for our networks; it takes any size and is compared with torch on three before it is put in place.
     Returns the path, format and parameters, for ONNX also opset, the sizes compared and the largest difference.
-    Raises InvalidInput for another ending, for a network that ONNX cannot express, and for a combination of models in
-    another format.
+    Raises InvalidInput for another ending, for a network that ONNX cannot express, for a combination of models in
+    another format, and for settings that a `.pth` would lose.
     """
     ending = check_output(path)
     combined = model.architecture not in ARCHITECTURES and not isinstance(model.module, CommunityNetwork)
@@ -71,6 +72,8 @@ def export_model(model: LoadedModel, path: Path) -> dict[str, Any]:
     state = read_state(model.path, module.prefix) if isinstance(module, CommunityNetwork) else module.state_dict()
     state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     if ending == ".pth":
+        if not isinstance(module, CommunityNetwork):
+            _require_plain(model, state)
         with atomic_path(path) as temporary:
             torch.save({"params": state}, temporary)
     elif not isinstance(module, CommunityNetwork):
@@ -81,6 +84,29 @@ def export_model(model: LoadedModel, path: Path) -> dict[str, Any]:
         with atomic_path(path) as temporary:
             save_file(state, temporary)
     return written
+
+
+# What `infer_architecture` gives the usual value where no key shows it.
+_GUESSED = ("act_type", "img_range")
+
+
+def _require_plain(model: LoadedModel, state: dict[str, Tensor]) -> None:
+    """Refuse a network that is another one when only its tensors are known, as in a `.pth`."""
+    lost = "its settings"
+    inferred = infer_architecture(state)
+    if inferred is not None:
+        architecture, shown = inferred
+        read = resolve_config(architecture, shown)
+        # Of what the keys do show only the form may differ (a ratio, say): the tensors fit.
+        hidden = [name for name in model.config if name not in shown or name in _GUESSED]
+        lost = ", ".join(f"{name} {model.config[name]}" for name in hidden if read.get(name) != model.config[name])
+        if not lost and ARCHITECTURES[architecture].network == ARCHITECTURES[model.architecture].network:
+            return
+    raise InvalidInput(
+        f"'{model.path}' cannot be written as .pth, which does not tell the network's settings: "
+        f"{lost or model.architecture} would be lost.",
+        hint="Export it as .safetensors or .onnx.",
+    )
 
 
 class AnySize(nn.Module):
