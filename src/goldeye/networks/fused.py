@@ -38,10 +38,10 @@ def _available() -> bool:
 def possible(x: Tensor, weight: Tensor) -> bool:
     """Whether `conv_leaky` and `dense_block` may take the fast form for this input, which has no gradient."""
     return (
-        type(x) is Tensor  # not one of those that only stand for tensors
+        not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        and type(x) is Tensor  # not one of those that only stand for tensors
         and x.numel() > 0
         and not torch.compiler.is_compiling()  # also while exporting
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         and not torch.is_grad_enabled()
         and x.device.type == "cpu"
         and x.dtype == weight.dtype
