@@ -30,7 +30,7 @@ def choose_precision(name: str, device: torch.device | str) -> Precision:
         return _automatic(device)
     if name == "fp16" and device.type == "cpu":
         raise InvalidInput(
-            "The precision fp16 is not for a CPU, which can be a thousand times slower in it.",
+            "The precision fp16 is not for a CPU, which is hundreds of times slower in it.",
             hint="Use auto, bf16 or fp32.",
         )
     for known in ("fp32", "bf16", "fp16"):
