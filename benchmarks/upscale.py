@@ -358,6 +358,7 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--ways", nargs="+", choices=[*PEERS, *OURS], help="these only: all at once need much memory")
     parser.add_argument("--only-table", action="store_true", help="no tiles, no start-up")
+    parser.add_argument("--tiles-side", type=int, default=384, help="of the picture that is cut into tiles")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write what is printed here")
     options = parser.parse_args()
     cases = options.cases or (QUICK if options.quick else CASES)
@@ -387,7 +388,7 @@ def main() -> None:
     for case in cases:
         say(*measure(case, pairs, names))
     if not options.only_table:
-        say(*more(pairs, 256 if options.quick else 512))
+        say(*more(pairs, 128 if options.quick else options.tiles_side))
     if options.markdown:
         options.markdown.write_text("\n".join(written) + "\n", encoding="utf-8")
 
