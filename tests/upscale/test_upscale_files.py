@@ -352,6 +352,21 @@ def test_results_beside_the_inputs_are_no_inputs_of_the_next_run(photos: Path, m
     assert len(upscale_files([photos / "**" / "*.png"], photos / "new", model=model, suffix="_x4").skipped) == 6
 
 
+def test_a_result_is_not_written_over_itself(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
+    upscale_files([photos / "a.png"], tmp_path / "out", model=model)
+    for inputs in ([tmp_path / "out" / "a.png"], [tmp_path / "out"]):
+        with pytest.raises(InvalidInput, match=r"a\.png' would overwrite an input"):
+            upscale_files(inputs, tmp_path / "out", model=model, overwrite=True)
+
+
+def test_a_wrong_limit_of_pixels_stops_the_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: LoadedModel
+) -> None:
+    monkeypatch.setenv("GOLDEYE_MAX_PIXELS", "many")
+    with pytest.raises(InvalidInput, match="GOLDEYE_MAX_PIXELS must be a number"):
+        upscale_files([photos], tmp_path / "out", model=model)
+
+
 def test_a_link_to_an_input_is_an_input_of_its_own(photos: Path, tmp_path: Path, model: LoadedModel) -> None:
     (photos / "latest.png").symlink_to("a.png")
     result = upscale_files([photos], tmp_path / "out", model=model)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goldeye.errors import InvalidInput
-from goldeye.images import FloatPicture, Picture, luma_bt601, rgb_to_lab, to_float
+from goldeye.images import FloatPicture, Picture, luma_bt601, rgb_to_lab
+from goldeye.images.colour import as_float
 
 Values = NDArray[np.float64]
 AnyPicture = Picture | FloatPicture
@@ -80,7 +81,7 @@ def low_frequency_delta_e(a: AnyPicture, b: AnyPicture) -> float:
     from scipy.ndimage import gaussian_filter
 
     a, b = _cropped(a, b, 0)
-    smooth = [gaussian_filter(_unit(picture), (DELTA_E_SIGMA, DELTA_E_SIGMA, 0)) for picture in (a, b)]
+    smooth = [gaussian_filter(as_float(picture), (DELTA_E_SIGMA, DELTA_E_SIGMA, 0)) for picture in (a, b)]
     distance = rgb_to_lab(smooth[0]).astype(np.float64) - rgb_to_lab(smooth[1])
     return float(np.sqrt(np.square(distance).sum(axis=-1)).mean())
 
@@ -98,18 +99,13 @@ def _size(picture: AnyPicture) -> str:
     return f"{picture.shape[1]}x{picture.shape[0]}"
 
 
-def _unit(picture: AnyPicture) -> FloatPicture:
-    """RGB in [0, 1]; float pictures are taken as they are."""
-    return picture if picture.dtype == np.float32 else to_float(picture)  # type: ignore[arg-type,return-value]
-
-
 def _planes(picture: AnyPicture, y: bool) -> Values:
     """(channels, H, W) float64 in 0..255."""
     if y:
-        return np.asarray(luma_bt601(_unit(picture)), np.float64)[np.newaxis]
+        return np.asarray(luma_bt601(as_float(picture)), np.float64)[np.newaxis]
     if picture.dtype == np.uint8:
         return np.moveaxis(picture, -1, 0).astype(np.float64)
-    return np.moveaxis(_unit(picture), -1, 0).astype(np.float64) * 255
+    return np.moveaxis(as_float(picture), -1, 0).astype(np.float64) * 255
 
 
 def _ssim_plane(a: Values, b: Values) -> float:

@@ -183,7 +183,7 @@ def _checked_sizes(todo: list[tuple[Path, Path]], factor: float, result: BatchRe
             height, width = image_size(source)
             size = final_size(height, width, factor)
             check_writable(target, *size)
-        except (GoldeyeError, OSError) as error:
+        except (ImageError, OSError) as error:
             result.failed.append({"input": str(source), "error": str(error)})
         else:
             yield Job(source, target, height * width, size)
@@ -275,9 +275,9 @@ def _plan(inputs: list[Path], output: Path, suffix: str, ext: str | None) -> lis
 def _checked(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     """Drop pictures that were given twice; refuse outputs that would destroy an input or each other."""
     unique = {(source.resolve(), target.resolve()): (source, target) for source, target in pairs}
-    sources, targets = ({pair[index] for pair in unique} for index in (0, 1))
+    sources = {source for source, _ in unique}
     # A run may write beside its inputs, with a suffix: what an earlier one made there is no input of the next.
-    earlier = {source for source in sources & targets if made_by(source) is not None}
+    earlier = {t for source, t in unique if source != t and t in sources and made_by(t) is not None}
     taken: dict[Path, Path] = {}
     kept = []
     for (original, place), (source, target) in unique.items():
