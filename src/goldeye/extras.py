@@ -19,6 +19,8 @@ _EXTRAS = {
     "onnxruntime": "export",
     "onnxscript": "export",
     "onnx_ir": "export",
+    "pyarrow": "labels",
+    "ray": "scale",
 }
 
 
