@@ -13,10 +13,11 @@ from typing import Any
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path with the same ending beside `path`; on success it is flushed and renamed to `path`.
 
-    On an exception nothing is left behind and an earlier `path` stays as it was.
+    On an exception nothing is left behind and an earlier `path` stays as it was. Without `durable` it is not flushed to
+    the disk, so that a power cut may empty it: for many small files, which one `os.sync` then makes safe together.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The whole stem would make a name too long where the given one is nearly that.
@@ -27,8 +28,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         mode = temporary.stat().st_mode  # what the user's umask gives a new file; safetensors would close it to others
         yield temporary
         temporary.chmod(mode)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -48,6 +50,22 @@ def write_json(path: Path, value: Any) -> None:
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write JSON Lines: one object a line, in ASCII (no character that some reader takes for the end of a line)."""
     write_text(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file up to its end or its first damaged line; no file has none."""
+    rows: list[dict[str, Any]] = []
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    break
+                if not isinstance(row, dict):
+                    break
+                rows.append(row)
+    return rows
 
 
 def sha256(path: Path) -> str:

@@ -29,11 +29,10 @@ from goldeye.degrade.noise_bank import (
     Floats,
     SetCounts,
     Threshold,
-    read_rows,
     window_statistics,
 )
 from goldeye.errors import ImageError, InvalidInput, unknown_name
-from goldeye.files import sha256, write_lines, write_text
+from goldeye.files import read_rows, sha256, write_lines, write_text
 from goldeye.images import find_images, read_image, to_eight_bit, write_image
 
 RULES: dict[str, dict[str, float]] = {"cati": {"share": 0.02}, "impressionism": {"max_variance": 20.0, "min_mean": 0.0}}

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from goldeye.batch import BatchResult, track
-from goldeye.degrade.noise_bank import NoiseBank, read_rows
+from goldeye.degrade.noise_bank import NoiseBank
 from goldeye.errors import ImageError, InvalidInput
-from goldeye.files import sha256, write_lines
+from goldeye.files import read_rows, sha256, write_lines
 from goldeye.images import Picture, find_images, matlab_resize, read_image, to_float, to_uint8, write_image
 
 RECORD = "pairs.jsonl"

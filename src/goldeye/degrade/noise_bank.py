@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +22,7 @@ import numpy.typing as npt
 from goldeye.config import Strict, parse_yaml, validate
 from goldeye.degrade.steps import Parameters, Sample
 from goldeye.errors import InvalidInput
-from goldeye.files import sha256
+from goldeye.files import read_rows, sha256
 from goldeye.images import FloatPicture, read_image, to_float
 
 RECORD, TABLE, SOURCES, SCAN, PATCHES = "bank.yaml", "noise.jsonl", "sources.jsonl", ".scan.jsonl", "patches"
@@ -133,22 +132,6 @@ class BankRecord(Strict):
             (low, high), (dark, bright) = self.cati.variance, self.cati.mean
             told.append(f"variance {low:.2f} to {high:.2f}, mean {dark:.1f} to {bright:.1f}")
         return "; ".join(told)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON Lines file up to its end or its first damaged line; no file has none."""
-    rows: list[dict[str, Any]] = []
-    if path.is_file():
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    break
-                if not isinstance(row, dict):
-                    break
-                rows.append(row)
-    return rows
 
 
 # Drawing from a bank ---------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def _figure(value: dict[str, Any], metric: str) -> str:
 
 def _png(picture: Picture) -> str:
     """A data URL."""
-    return _data_url(encode_png(picture, level=6), "image/png")
+    return _data_url(encode_png(picture), "image/png")
 
 
 def _data_url(content: bytes, kind: str) -> str:

@@ -1,7 +1,8 @@
 """Picture files: finding and reading. With `write`, the only module that knows file formats.
 
-PNG, JPEG and TIFF are decoded by libvips, WebP and BMP by Pillow (libvips' WebP decoder needs its threads, which a
-forked data-loader worker does not have; its wheel has no BMP). Colour management is libvips' for all of them.
+PNG, JPEG and TIFF are decoded by libvips (the kind of PNG that Goldeye writes by png.py), WebP and BMP by Pillow
+(libvips' WebP decoder needs its threads, which a forked data-loader worker does not have; its wheel has no BMP). Colour
+management is libvips' for all of them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from goldeye.errors import ImageError, InvalidInput
 from goldeye.images import exif
 from goldeye.images.colour import Depth, Picture
+from goldeye.images.png import read_png
 
 # Damaged files are reported by an exception; libvips would also print a line of its own on stderr.
 os.environ.setdefault("VIPS_WARNING", "1")
@@ -306,14 +309,23 @@ def _load(path: Path, max_pixels: int | None, min_side: int, *, srgb: bool, into
         kept = None if srgb else _fitting(profile, grey)
         size, dtype = opened.upright_size, np.uint16 if image.format == "ushort" else np.uint8
         pixels, opacity = into((*size, 3), dtype), None if alpha is None else into(size, dtype)
-        _decode(
-            image,
-            _as_stored(pixels, opened.orientation),
-            None if opacity is None else _as_stored(opacity, opened.orientation),
-        )
+        if opacity is not None or not _read_plain(path, pixels):
+            _decode(
+                image,
+                _as_stored(pixels, opened.orientation),
+                None if opacity is None else _as_stored(opacity, opened.orientation),
+            )
         if opened.frames > 1:
             warnings.warn(f"'{path}' holds {opened.frames} pictures; the first is read.", stacklevel=3)
         return Loaded(pixels, opacity, grey, kept, opened.exif)
+
+
+def _read_plain(path: Path, pixels: Picture) -> bool:
+    """Fill 8-bit `pixels` without libvips, twice as fast, if the file is a PNG as `write_image` writes it."""
+    if pixels.dtype != np.uint8 or not pixels.flags.c_contiguous:
+        return False
+    with path.open("rb") as file:
+        return read_png(file, cast("NDArray[np.uint8]", pixels))
 
 
 def _profile(image: Any) -> bytes | None:

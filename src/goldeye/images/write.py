@@ -1,4 +1,4 @@
-"""Writing picture files, whole or not at all: by libvips, strip by strip; BMP by hand.
+"""Writing picture files, whole or not at all: by libvips, strip by strip; plain PNG (png.py) and BMP by hand.
 
 libvips writes with threads of its own. They stay in the process for the next picture, and a fork does not copy them: a
 child of a process that has written would wait for them for ever. Such a child hands its pictures to a fresh
@@ -18,13 +18,14 @@ from typing import Any, cast
 
 import numpy as np
 import pyvips
-from PIL import Image
+from numpy.typing import NDArray
 
 from goldeye.errors import ImageError
 from goldeye.files import atomic_path
 from goldeye.images import exif as exif_blocks
 from goldeye.images.colour import FloatPicture, Picture, to_eight_bit, to_uint8
 from goldeye.images.io import SUFFIXES, reason, strips, to_srgb
+from goldeye.images.png import write_png
 
 # Pixels along a side. JPEG's own limit is 65,535, PNG's 2^31 - 1, but libjpeg and libpng read no more than these.
 _MAX_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383, ".png": 1_000_000}
@@ -80,6 +81,7 @@ def write_image(
     exif: bytes | None = None,
     software: str | None = None,
     quality: int = 95,
+    durable: bool = True,
 ) -> None:
     """Write RGB (H, W, 3) in the format of the suffix, whole or not at all; ImageError if that cannot be done.
 
@@ -91,6 +93,7 @@ def write_image(
     Software entry (`read_software`). BMP has no place for EXIF, nor has a TIFF file of more than 3 GiB.
     Memory is needed for some rows only (not for WebP, whose encoder takes the whole picture, or for float32).
     `.png`, `.tif` and `.bmp` are lossless; `.jpg` and `.webp` are lossy with `quality` 1..100.
+    `durable` as in `atomic_path`.
     """
     pixels = _integers(path, picture)
     if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
@@ -104,17 +107,25 @@ def write_image(
     if icc is not None and not _holds_profile(suffix, icc, grey):
         space, icc = icc, None
     try:
-        with atomic_path(path) as temporary:
+        with atomic_path(path, durable=durable) as temporary:
+            if (
+                suffix == ".png"
+                and pixels.dtype == np.uint8
+                and not (alpha is not None or grey or space or icc or exif)
+            ):
+                with temporary.open("wb") as file:
+                    write_png(file, cast("NDArray[np.uint8]", pixels))
+                return
             encode = _elsewhere if _lost_threads and suffix != ".bmp" else _encode
             encode(temporary, pixels, alpha, grey, space, icc, exif, quality)
     except (OSError, pyvips.Error) as error:
         raise ImageError(f"'{path}' cannot be written: {reason(error)}.") from None
 
 
-def encode_png(picture: Picture, *, level: int = 1) -> bytes:
-    """A PNG of 8 bits, for a page: (H, W, 3) → the file's bytes, compressed at `level` 0..9. No thread is started."""
+def encode_png(picture: Picture) -> bytes:
+    """A PNG of 8 bits, for a page: (H, W, 3) → the file's bytes. No thread is started."""
     buffer = io.BytesIO()
-    Image.fromarray(to_eight_bit(picture)).save(buffer, "PNG", compress_level=level)
+    write_png(buffer, to_eight_bit(picture))
     return buffer.getvalue()
 
 
