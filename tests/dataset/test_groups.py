@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from goldeye.dataset.groups import Dataset, DatasetSettings, DatasetWriter, Enhancer
-from goldeye.errors import InvalidInput
+from goldeye.errors import GoldeyeError, InvalidInput
 from goldeye.images import read_image, write_image
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
@@ -27,10 +29,10 @@ def official(root: Path, ranges: dict[str, list[str]], slots: tuple[str, ...] = 
     return root
 
 
-def written(root: Path, names: tuple[str, ...] = ("a-0-0", "b-0-4")) -> Dataset:
+def written(root: Path, names: tuple[str, ...] = ("a-0-0", "b-0-4"), **how: Any) -> Dataset:
     """A dataset by our writer: photo a is for training, b for testing."""
     settings = DatasetSettings(patch_size=8, enhancers=(Enhancer(name="sharp", slot="01", weights_sha256="f" * 64),))
-    writer = DatasetWriter(root, settings)
+    writer = DatasetWriter(root, settings, **how)
     for value, name in enumerate(names):
         writer.add(
             name,
@@ -145,9 +147,8 @@ def test_writer_and_reader_agree(tmp_path: Path) -> None:
     assert not list((tmp_path / "set").glob(".*"))
 
 
-def test_ranges_hold_500_groups_and_the_last_says_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("goldeye.dataset.groups.GROUPS_PER_RANGE", 2)
-    dataset = written(tmp_path, ("a-0", "a-1", "b-0"))
+def test_ranges_hold_so_many_groups_and_the_last_says_how_many(tmp_path: Path) -> None:
+    dataset = written(tmp_path, ("a-0", "a-1", "b-0"), batch_size=2)
     assert [group.range for group in dataset.groups] == ["0-2", "0-2", "2-3"]
     assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["0-2", "2-3"]
 
@@ -170,6 +171,45 @@ def test_unfinished_dataset_is_not_opened_and_is_started_over(tmp_path: Path) ->
         Dataset.open(tmp_path)
     dataset = written(tmp_path)
     assert [group.id for group in dataset.groups] == ["a-0-0", "b-0-4"]
+
+
+@pytest.mark.parametrize("moves", [0, 1, 3, 4])
+def test_stopped_while_pictures_are_moved_the_same_groups_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    whole = written(tmp_path / "whole")
+    rename, left = Path.rename, iter(range(moves))
+
+    def stop(path: Path, target: Path) -> Path:
+        next(left)
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", stop)
+        with pytest.raises(StopIteration) if moves < 4 else contextlib.nullcontext():
+            written(tmp_path / "set")
+    if moves < 4:
+        with pytest.raises(InvalidInput, match="unfinished"):
+            Dataset.open(tmp_path / "set")
+        rows = [json.loads(line) for line in (tmp_path / "set" / "groups.jsonl").read_text().splitlines()]
+        writer = DatasetWriter(tmp_path / "set", whole.settings, resume=True)
+        for row in rows:
+            writer.adopt(row, writer.work / "pictures", ("01",))
+        writer.finish({row["source"]: row["split"] for row in rows})
+
+    def files(root: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    assert files(tmp_path / "set") == files(tmp_path / "whole")
+
+
+def test_a_picture_that_is_lost_is_named(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path, DatasetSettings())
+    values = {"source": "s.png", "source_sha256": "", "y": 0, "x": 0, "scores": {}}
+    writer.add("g", PICTURE, {"01": PICTURE}, **values)  # type: ignore[arg-type]
+    (tmp_path / ".incomplete" / "pictures" / "01" / "g_01.png").unlink()
+    with pytest.raises(GoldeyeError, match=r"g_01\.png' is gone"):
+        writer.finish({"s.png": "train"})
 
 
 def test_writer_never_touches_what_is_there(tmp_path: Path) -> None:

@@ -1,75 +1,61 @@
 """`goldeye enhance`: every photo through every enhancer, into a folder of candidates.
 
-    CANDIDATES/original/NAME.png      the photo, 8-bit RGB
-    CANDIDATES/ENHANCER/NAME.png      its enhanced version, the same size
-    CANDIDATES/candidates.yaml        which enhancers (in order, with the hash of their weights) and photos these are
-
-`.made.yaml` beside it is written before work starts and remembers what every picture there was made from, so that a
-later call takes over only what it would make the same way.
+CANDIDATES/original/NAME.png      the photo, 8-bit RGB
+CANDIDATES/ENHANCER/NAME.png      its enhanced version, the same size
+CANDIDATES/candidates.yaml        which enhancers (in order, with the hash of their weights) and photos these are
 """
 
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+import numpy as np
 
-from goldeye.batch import BatchResult, bar
+from goldeye import __version__
+from goldeye.batch import BatchResult, bar, shows_progress
+from goldeye.curate.candidates import Candidates, Hashes, Photo, prepare, read_ledger, write_candidates
+from goldeye.curate.engines import Engine, LocalEngine, worker_number
 from goldeye.dataset.groups import Enhancer
-from goldeye.errors import GoldeyeError, InvalidInput
-from goldeye.files import sha256, write_text
-from goldeye.images import Picture, find_images, image_size, read_image, to_eight_bit, write_image
+from goldeye.errors import GoldeyeError, ImageError, InvalidInput
+from goldeye.images import Picture, find_images, image_size, open_picture, spool, to_eight_bit, write_image
 
 if TYPE_CHECKING:
+    from goldeye.images.colour import Depth
     from goldeye.networks.weights import LoadedModel
     from goldeye.upscale import Upscaler
 
-RECORD, LEDGER = "candidates.yaml", ".made.yaml"
+TILE = 512
+"""Side of a tile unless given: fixed, so that results do not depend on how much memory a machine has free."""
+_COPY = 5e-8  # seconds a pixel to read and write a picture, for the bar's ETA alone
+_BAND = 256  # rows worked on at a time
+_MOST_TOLD = 100  # problems named before the rest is only counted
 
 
-class Photo(BaseModel):
-    """One photo: the relative path of its pictures here, and the hashes of the files they were made from."""
+@dataclass(frozen=True)
+class Network:
+    """A network, and all else that decides what it makes of a photo."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
     source: str
     sha256: str
-    height: int
-    width: int
-    # Hashes of the pictures that were taken from folders, by enhancer.
-    folders: dict[str, str] = {}
+    tile: int
+    precision: str
+    device: str
 
 
-class Candidates(BaseModel):
-    """candidates.yaml."""
+@dataclass(frozen=True)
+class Task:
+    """A picture to make: what `network` makes of `source`, or without one `source` itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
-    enhancers: tuple[Enhancer, ...]
-    photos: tuple[Photo, ...]
-
-    @property
-    def slots(self) -> dict[str, str]:
-        """Slot → the enhancer's name, which is also its folder."""
-        return {enhancer.slot: enhancer.name for enhancer in self.enhancers}
-
-
-def read_candidates(folder: Path) -> Candidates:
-    """The record of a finished folder of candidates; InvalidInput where there is none."""
-    record = _read(folder / RECORD)
-    if record is None:
-        if (folder / LEDGER).exists():
-            raise InvalidInput(f"'{folder}' is not finished: it has no {RECORD}.", hint="Run `goldeye enhance` again.")
-        raise InvalidInput(f"'{folder}' holds no candidates: it has no {RECORD}.", hint="`goldeye enhance` makes one.")
-    return record
+    source: Path
+    target: Path
+    network: Network | None = None
 
 
 def enhance_photos(
@@ -80,87 +66,200 @@ def enhance_photos(
     folders: Mapping[str, Path],
     device: str = "cpu",
     tile: int = 0,
+    precision: str = "fp32",
+    engine: Engine | None = None,
     overwrite: bool = False,
 ) -> BatchResult:
-    """Make the candidates of every photo below `photos` (16-bit photos become 8-bit).
+    """Make the candidates of every photo below `photos`: upright 8-bit sRGB of the photo's size, its alpha dropped.
 
-    `enhancers` maps a name to a file of weights or a run folder, `folders` a name to a folder of pictures made
-    elsewhere, with the photos' relative names (the ending may differ) and sizes. A network that changes the size has
-    its result resized to the photo's (MATLAB bicubic). Slots 01, 02, … follow the order of `enhancers`, then `folders`.
+    `enhancers` maps a name to a file of weights, a run folder, a known model's name or a YAML combination. A network
+    that changes the size has its result resized to the photo's (MATLAB bicubic). `folders` maps a name to a folder of
+    pictures made elsewhere, of the photos' sizes and relative names; the endings may differ, and all may carry the
+    suffix _NAME or _FOLDER. Slots 01, 02, … follow the order of `enhancers`, then `folders`.
+    `tile` 0 is TILE pixels, `precision` auto, fp32, bf16 or fp16. Every engine gives the same files. Memory is needed
+    for a tile and some rows of a photo.
 
     Everything is checked before work starts. Finished pictures are skipped; pictures made with other weights, settings
     or photos of the same name are refused, naming what differs, unless `overwrite` starts over. Photos and enhancers
-    may be added and left out between calls; candidates.yaml lists those of the last.
+    may be added and left out between calls; candidates.yaml lists those of the last, but for photos that failed.
     Entries of the result: {"input", "enhancer", "output"}, failed ones with "error".
     """
+    engine = engine or LocalEngine()
     found = _find_photos(photos, output)
     _check_names([*enhancers, *folders])
+    _check_places(photos, output, folders)
     results = _match_folders(found, folders)
+    described = list(_describe(enhancers, folders, device, tile or TILE, precision))
+    earlier = read_ledger(output)
+    hashes = Hashes(earlier.seen if earlier else {})
     record = Candidates(
-        enhancers=tuple(_describe(enhancers, folders, device, tile)),
+        enhancers=tuple(enhancer for enhancer, _, _ in described),
         photos=tuple(
             Photo(
                 name=name,
                 source=str(path),
-                sha256=sha256(path),
+                sha256=hashes.of(path),
                 height=height,
                 width=width,
-                folders={folder: sha256(results[folder][name]) for folder in folders},
+                folders={folder: hashes.of(results[folder][name]) for folder in folders},
             )
             for name, (path, (height, width)) in found.items()
         ),
     )
-    _prepare(output, record, overwrite)
+    prepare(output, record, earlier, hashes.seen, overwrite)
 
-    result = BatchResult()
-    failed: set[str] = set()
-    unreadable: frozenset[str] = frozenset()
-    with bar("enhance", len(found) * (1 + len(record.enhancers))) as advance:
-
-        def fill(enhancer: str, make: Callable[[str], Picture]) -> None:
-            """Make the pictures of one folder that are not there yet."""
-            for name, (path, _) in found.items():
-                advance(1, f"{enhancer}/{name}")
-                if name in unreadable:
-                    continue
-                target = output / enhancer / name
-                entry: dict[str, Any] = {"input": str(path), "enhancer": enhancer, "output": str(target)}
-                if target.exists():
-                    result.skipped.append(entry)
-                else:
-                    try:
-                        write_image(target, make(name))
-                        result.done.append(entry)
-                    except (GoldeyeError, OSError, RuntimeError, MemoryError) as error:
-                        failed.add(name)
-                        result.failed.append(entry | {"error": str(error)})
-
-        fill("original", lambda name: to_eight_bit(read_image(found[name][0])))
-        unreadable = frozenset(failed)
-        for enhancer, source in enhancers.items():
-            fill(enhancer, partial(_enhance, _upscaler(source, device, tile), output / "original"))
-        for enhancer in folders:
-            fill(enhancer, partial(_taken, results[enhancer]))
+    # One network after the other: a process then holds one at a time. Reading a photo once for each costs far less than
+    # a network does, and every pair of photo and enhancer is finished, or fails, by itself.
+    work = _Work(output, found)
+    originals = [work.add("original", name, found[name][0], None, _COPY) for name in found]
+    versions = []
+    for enhancer, network, cost in described:
+        for name in found:
+            source = output / "original" / name if network else results[enhancer.name][name]
+            versions.append(work.add(enhancer.name, name, source, network, cost))
+    result, failed = work.run(engine, originals, versions)
 
     # A photo with a failure is left out of the record, and tried again by the next call.
     whole = tuple(photo for photo in record.photos if photo.name not in failed)
     if whole:
-        _write(output / RECORD, record.model_copy(update={"photos": whole}))
+        write_candidates(output, record.model_copy(update={"photos": whole}))
     return result
 
 
+# Work ----------------------------------------------------------------------------------------------------------------
+
+
+class _Work:
+    """The pictures to make, and what becomes of them."""
+
+    def __init__(self, output: Path, found: Mapping[str, tuple[Path, tuple[int, int]]]) -> None:
+        self.output, self.found = output, found
+        self.tasks: list[Task] = []
+        self.names: list[tuple[str, str]] = []  # enhancer and photo of each task
+        self.seconds: list[float] = []  # what each is guessed to take, on some scale
+        self.finished: set[int] = set()  # by an earlier call
+
+    def add(self, enhancer: str, name: str, source: Path, network: Network | None, cost: float) -> int:
+        """→ the new task's number. `cost`: seconds a pixel."""
+        height, width = self.found[name][1]
+        target = self.output / enhancer / name
+        if target.exists():
+            self.finished.add(len(self.tasks))
+        # Absolute, for machines that work elsewhere.
+        self.tasks.append(Task(source.absolute(), target.absolute(), network))
+        self.names.append((enhancer, name))
+        self.seconds.append(height * width * cost)
+        return len(self.tasks) - 1
+
+    def run(self, engine: Engine, *stages: list[int]) -> tuple[BatchResult, set[str]]:
+        """Stage after stage, each without the photos that failed before. → the result, in the tasks' order; those."""
+        outcomes: dict[int, str | None] = {}
+        failed: set[str] = set()
+        micros = [max(1, round(seconds * 1e6)) for seconds in self.seconds]
+        before = sum(micros[index] for index in self.finished)
+        with bar("enhance", sum(micros), before, percent=True) as advance:
+            for stage in stages:
+                left = {index for index in stage if self.names[index][1] not in failed}
+                outcomes |= dict.fromkeys(left & self.finished)
+                todo = sorted(left - self.finished)
+                advance(sum(micros[index] for index in set(stage) - left - self.finished))
+                for number, error in engine.map(make_picture, [self.tasks[index] for index in todo]):
+                    index = todo[number]
+                    outcomes[index] = error
+                    if error is not None:
+                        failed.add(self.names[index][1])
+                    enhancer, name = self.names[index]
+                    advance(micros[index], f"{len(outcomes)}/{len(self.tasks)} {enhancer}/{name}")
+        _upscaler.cache_clear()
+        result = BatchResult()
+        for index, error in sorted(outcomes.items()):
+            enhancer, name = self.names[index]
+            output = str(self.output / enhancer / name)
+            entry = {"input": str(self.found[name][0]), "enhancer": enhancer, "output": output}
+            if error is not None:
+                result.failed.append(entry | {"error": error})
+            else:
+                (result.skipped if index in self.finished else result.done).append(entry)
+        return result, failed
+
+
+def make_picture(task: Task) -> str | None:
+    """Make one picture, in any process. → what went wrong, in one sentence, or None."""
+    folder = task.target.parent
+    try:
+        with ExitStack() as stack:
+
+            def array(shape: tuple[int, ...], dtype: Depth) -> Picture:
+                return stack.enter_context(spool(shape, dtype, folder))
+
+            photo = open_picture(task.source, srgb=True, into=array).pixels
+            if photo.dtype == np.uint8:
+                picture = photo
+            else:
+                picture = array(photo.shape, np.uint8)
+                for top in range(0, len(photo), _BAND):
+                    picture[top : top + _BAND] = to_eight_bit(photo[top : top + _BAND])
+            if task.network is not None:
+                picture = stack.enter_context(_enhanced(task.network, picture, folder))
+            write_image(task.target, picture)
+    except (GoldeyeError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: torch
+        return str(error) or type(error).__name__
+    return None
+
+
+@contextmanager
+def _enhanced(network: Network, picture: Picture, folder: Path) -> Iterator[Picture]:
+    """What the network makes of a picture, at its size; lasts as long as the block."""
+    from goldeye.upscale.finish import enlarged
+
+    size = picture.shape[0], picture.shape[1]
+    with enlarged(_upscaler(network), picture, None, size, dtype=np.dtype(np.uint8), folder=folder) as (pixels, _):
+        yield pixels
+
+
+@lru_cache(maxsize=1)
+def _upscaler(network: Network) -> Upscaler:
+    """The network ready to work, kept by the process for its next photo."""
+    from goldeye.upscale import Upscaler
+
+    device = network.device
+    if device == "cuda":
+        import torch
+
+        device = f"cuda:{worker_number() % max(1, torch.cuda.device_count())}"
+    model = _load(network.source, device)
+    if model.sha256 != network.sha256:
+        raise InvalidInput(f"'{network.source}' is not what it was when the work began.")
+    return Upscaler(model.module, scale=model.scale, tile=network.tile, precision=network.precision, steady=True)
+
+
+# Checks before it ----------------------------------------------------------------------------------------------------
+
+
 def _find_photos(photos: Path, output: Path) -> dict[str, tuple[Path, tuple[int, int]]]:
-    """{relative name ending in .png: (photo, (height, width))}; reads the headers only."""
+    """{relative name ending in .png: (photo, (height, width))}; reads the headers only, and names all bad ones."""
     root = photos if photos.is_dir() else photos.parent
     if output.resolve().is_relative_to(root.resolve()) and photos.is_dir():
         raise InvalidInput(f"The folder of candidates '{output}' must not lie inside the photos' folder '{photos}'.")
     found: dict[str, tuple[Path, tuple[int, int]]] = {}
+    problems = []
     for path in find_images(photos):
         name = path.relative_to(root).with_suffix(".png").as_posix()
         if name in found:
-            raise InvalidInput(f"'{found[name][0]}' and '{path}' would both be written as {name}.")
-        found[name] = (path, image_size(path))
+            problems.append(f"'{found[name][0]}' and '{path}' would both be written as {name}")
+            continue
+        try:
+            found[name] = (path, image_size(path))
+        except ImageError as error:
+            problems.append(error.message.rstrip("."))
+    if problems:
+        raise InvalidInput(f"Not all photos can be used: {_told(problems)}.")
     return found
+
+
+def _told(problems: list[str]) -> str:
+    more = f"; and {len(problems) - _MOST_TOLD} more" if len(problems) > _MOST_TOLD else ""
+    return "; ".join(problems[:_MOST_TOLD]) + more
 
 
 def _check_names(names: list[str]) -> None:
@@ -177,6 +276,13 @@ def _check_names(names: list[str]) -> None:
             raise InvalidInput(f"Two enhancers are named '{name}'.")
 
 
+def _check_places(photos: Path, output: Path, folders: Mapping[str, Path]) -> None:
+    """What is read must not lie where results are written, and --overwrite removes."""
+    for place in (photos, *folders.values()):
+        if place.resolve().is_relative_to(output.resolve()):
+            raise InvalidInput(f"'{place}' must not lie inside the folder of candidates '{output}'.")
+
+
 def _match_folders(
     found: Mapping[str, tuple[Path, tuple[int, int]]], folders: Mapping[str, Path]
 ) -> dict[str, dict[str, Path]]:
@@ -186,38 +292,71 @@ def _match_folders(
     for enhancer, folder in folders.items():
         if not folder.is_dir():
             raise InvalidInput(f"'{folder}' is not a folder with the pictures of '{enhancer}'.")
-        by_stem = {path.relative_to(folder).with_suffix("").as_posix(): path for path in find_images(folder)}
+        by_stem: dict[str, list[Path]] = {}
+        for path in find_images(folder):
+            by_stem.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+        stems = {name: name.removesuffix(".png") for name in found}
+        # One suffix for all: photos a and a_01 with results a_01 and a_01_01 must not be mixed up.
+        suffixes = ("", f"_{enhancer}", f"_{folder.resolve().name}")
+        suffix = max(suffixes, key=lambda suffix: sum(stem + suffix in by_stem for stem in stems.values()))
         matched[enhancer] = {}
         for name, (photo, size) in found.items():
-            picture = by_stem.get(name.removesuffix(".png"))
-            if picture is None:
-                problems.append(f"'{folder}' has no picture for '{photo}'")
-            elif (other := image_size(picture)) != size:
-                problems.append(f"'{picture}' is {other[1]}x{other[0]}, its photo {size[1]}x{size[0]}")
+            pictures = by_stem.get(stems[name] + suffix, [])
+            if len(pictures) == 1:
+                matched[enhancer][name] = pictures[0]
+                problems += _misfit(pictures[0], size)
+            elif pictures:
+                problems.append(f"'{folder}' has {len(pictures)} pictures for '{photo}'")
             else:
-                matched[enhancer][name] = picture
+                problems.append(f"'{folder}' has no picture for '{photo}'")
     if problems:
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise InvalidInput(f"Pictures made elsewhere do not fit the photos: {'; '.join(problems[:5])}{more}.")
+        raise InvalidInput(f"Pictures made elsewhere do not fit the photos: {_told(problems)}.")
     return matched
 
 
-def _describe(enhancers: Mapping[str, str], folders: Mapping[str, Path], device: str, tile: int) -> Iterator[Enhancer]:
-    """The provenance of each slot; loads every model once, so that a wrong file shows before work starts."""
+def _misfit(picture: Path, size: tuple[int, int]) -> list[str]:
+    try:
+        other = image_size(picture)
+    except ImageError as error:
+        return [error.message.rstrip(".")]
+    return [] if other == size else [f"'{picture}' is {other[1]}x{other[0]}, its photo {size[1]}x{size[0]}"]
+
+
+def _describe(
+    enhancers: Mapping[str, str], folders: Mapping[str, Path], device: str, tile: int, precision: str
+) -> Iterator[tuple[Enhancer, Network | None, float]]:
+    """The provenance of each slot, its network, and the seconds it takes for a pixel.
+
+    Loads every model once, so that a wrong file shows before work starts.
+    """
     slots = (f"{number:02d}" for number in range(1, len(enhancers) + len(folders) + 1))
     for name, source in enhancers.items():
-        model = _load(source, device)
-        yield Enhancer(
+        import torch
+
+        from goldeye.networks.weights import find_file
+        from goldeye.upscale.precision import choose_precision
+
+        # The file itself: of a run that goes on, the latest checkpoint may soon be another.
+        file = find_file(source)
+        where = str(file.absolute()) if file is not None else source
+        model = _load(where, device)
+        network = Network(where, model.sha256, tile, choose_precision(precision, device), device)
+        made = Enhancer(
             name=name,
             slot=next(slots),
             source=source,
             architecture=model.architecture,
             scale=model.scale,
             tile=tile,
+            precision=network.precision,
             weights_sha256=model.sha256,
+            members={str(member.path): member.sha256 for member in model.members},
+            goldeye=__version__,
+            torch=torch.__version__,
         )
+        yield made, network, _COPY + _seconds(model, device)
     for name, folder in folders.items():
-        yield Enhancer(name=name, slot=next(slots), kind="folder", source=str(folder))
+        yield Enhancer(name=name, slot=next(slots), kind="folder", source=str(folder), goldeye=__version__), None, _COPY
 
 
 def _load(source: str, device: str) -> LoadedModel:
@@ -228,90 +367,14 @@ def _load(source: str, device: str) -> LoadedModel:
     return model
 
 
-def _upscaler(source: str, device: str, tile: int) -> Upscaler:
-    from goldeye.upscale import Upscaler
+def _seconds(model: LoadedModel, device: str) -> float:
+    """Seconds a pixel, measured on a small picture; 0 where no bar is shown that would need them."""
+    if not shows_progress():
+        return 0.0
+    import torch
 
-    model = _load(source, device)
-    return Upscaler(model.module, scale=model.scale, tile=tile)
-
-
-def _enhance(upscaler: Upscaler, originals: Path, name: str) -> Picture:
-    """The enhanced version of a photo, at its size."""
-    from goldeye.upscale.finish import upscale_array
-
-    enhanced: Picture = upscale_array(upscaler, read_image(originals / name), outscale=1)  # type: ignore[assignment]
-    return enhanced
-
-
-def _taken(pictures: Mapping[str, Path], name: str) -> Picture:
-    return to_eight_bit(read_image(pictures[name]))
-
-
-def _prepare(output: Path, record: Candidates, overwrite: bool) -> None:
-    """Make sure that pictures already in `output` were made as this call would make them, then note what it makes."""
-    earlier = _read(output / LEDGER)
-    names = {"original", *record.slots.values()}
-    hint = "Choose another folder for the candidates, or make them all again with --overwrite."
-    if overwrite:
-        for name in names | set(earlier.slots.values() if earlier else ()):
-            shutil.rmtree(output / name, ignore_errors=True)
-        (output / RECORD).unlink(missing_ok=True)
-        earlier = None
-    elif earlier is None:
-        for name in sorted(names):
-            if (output / name).is_dir() and any((output / name).iterdir()):
-                raise InvalidInput(f"'{output / name}' holds files that `goldeye enhance` did not make.", hint=hint)
-    elif differences := _differences(earlier := _still_there(earlier, output), record):
-        raise InvalidInput(f"'{output}' was made differently: {'; '.join(differences[:5])}.", hint=hint)
-    _write(output / LEDGER, _merged(earlier, record))
-
-
-def _still_there(earlier: Candidates, output: Path) -> Candidates:
-    """Without the photos and enhancers of which nothing was made, because all failed or work stopped before."""
-    photos = tuple(photo for photo in earlier.photos if (output / "original" / photo.name).exists())
-    enhancers = tuple(one for one in earlier.enhancers if any((output / one.name).rglob("*.png")))
-    return Candidates(photos=photos, enhancers=enhancers)
-
-
-def _differences(earlier: Candidates, record: Candidates) -> list[str]:
-    """What an earlier call made from something else, in words; only names that both have can differ."""
-    told = []
-    enhancers = {enhancer.name: enhancer for enhancer in earlier.enhancers}
-    for new in record.enhancers:
-        old = enhancers.get(new.name, new)
-        keys = [key for key in ("kind", "weights_sha256", "scale", "tile") if getattr(old, key) != getattr(new, key)]
-        told += [f"{key} of enhancer {new.name} ({getattr(old, key)} then, {getattr(new, key)} now)" for key in keys]
-    photos = {photo.name: photo for photo in earlier.photos}
-    for now in record.photos:
-        then = photos.get(now.name, now)
-        if then.sha256 != now.sha256:
-            told.append(f"photo '{now.source}' has changed")
-        changed = [name for name, digest in now.folders.items() if then.folders.get(name, digest) != digest]
-        told += [f"the picture for '{now.source}' in the folder of {name} has changed" for name in changed]
-    return told
-
-
-def _merged(earlier: Candidates | None, record: Candidates) -> Candidates:
-    """Everything the two tell of; where both tell, they agree."""
-    if earlier is None:
-        return record
-    enhancers = {enhancer.name: enhancer for enhancer in (*earlier.enhancers, *record.enhancers)}
-    photos = {photo.name: photo for photo in earlier.photos}
-    for photo in record.photos:
-        known = photos[photo.name].folders if photo.name in photos else {}
-        photos[photo.name] = photo.model_copy(update={"folders": known | photo.folders})
-    return Candidates(enhancers=tuple(enhancers.values()), photos=tuple(photos.values()))
-
-
-def _read(path: Path) -> Candidates | None:
-    if not path.exists():
-        return None
-    try:
-        return Candidates.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
-    except (ValidationError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"'{path}' cannot be used: it is not a record of `goldeye enhance`.") from error
-
-
-def _write(path: Path, record: Candidates) -> None:
-    values = record.model_dump(mode="json")
-    write_text(path, yaml.dump(values, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=120))
+    side = 64
+    start = time.perf_counter()
+    with torch.inference_mode():
+        model.module(torch.zeros(1, 3, side, side, device=device)).cpu()
+    return (time.perf_counter() - start) / side**2

@@ -9,6 +9,7 @@ DATASET/groups.jsonl, DATASET/dataset.yaml     ours; the released dataset has ne
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections import Counter
@@ -20,11 +21,13 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from goldeye.errors import InvalidInput, unknown_name
+from goldeye.errors import GoldeyeError, InvalidInput, unknown_name
 from goldeye.files import write_lines, write_text
 from goldeye.images import SUFFIXES, Picture, image_size, write_image
 
 GROUPS_PER_RANGE = 500
+_ROW = {"split": str, "source": str, "source_sha256": str, "y": int, "x": int, "scores": dict}  # of groups.jsonl
+WORK, PICTURES = ".incomplete", "pictures"
 
 
 class Enhancer(BaseModel):
@@ -39,7 +42,13 @@ class Enhancer(BaseModel):
     architecture: str | None = None
     scale: int | None = None
     tile: int | None = None
+    precision: str | None = None
     weights_sha256: str | None = None
+    # Of a combination of models, each one's file and its hash (weights_sha256 is over the combination and these).
+    members: dict[str, str] = {}
+    # The versions that made the pictures.
+    goldeye: str | None = None
+    torch: str | None = None
 
 
 class DatasetSettings(BaseModel):
@@ -70,7 +79,10 @@ class DatasetSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Group:
-    """One patch of a photo and its candidates. `id` is unique in the dataset; y, x count pixels of the source photo."""
+    """One patch of a photo and its candidates. `id` is unique in the dataset; y, x count pixels of the source photo.
+
+    `range` is the folder below images/ and labels/, empty where there is none (as in the released Test-100).
+    """
 
     id: str
     range: str
@@ -113,9 +125,9 @@ class Dataset:
         names = Counter(name for _, name in originals)
         groups, lacking = [], []
         for (range_, name), original in originals.items():
-            identity = name if names[name] == 1 else f"{range_}/{name}"
+            identity = name if names[name] == 1 or not range_ else f"{range_}/{name}"
             found = {slot: candidates.get((range_, name, slot)) for slot in slots}
-            lacking += [f"{range_}/{slot}/{name}_{slot}.png" for slot, picture in found.items() if picture is None]
+            lacking += [str(Path(range_, slot, f"{name}_{slot}.png")) for slot in slots if found[slot] is None]
             pictures = {slot: picture for slot, picture in found.items() if picture is not None}
             extra: dict[str, Any] = {}
             if rows is not None:
@@ -167,27 +179,31 @@ class Dataset:
 
 @dataclass
 class DatasetWriter:
-    """Writes a dataset group by group; `finish` makes it one.
+    """Writes a dataset: groups are added, then `finish` puts them into range folders and makes it a dataset.
 
-    dataset.yaml is written last and marks the dataset as whole. Until then the folder holds `.incomplete`: such a
-    folder cannot be opened, and the next writer starts it over.
+    Until then the pictures lie in the folder `.incomplete`, and nothing can be opened. `finish` writes groups.jsonl
+    once all pictures are safe on disk, moves them into images/, and writes dataset.yaml last: that marks the dataset
+    as whole. A new writer starts over what another left unfinished, unless `resume` is set: then the same groups,
+    added again in the same order, are finished, wherever the other stopped.
     """
 
     path: Path
     settings: DatasetSettings
+    batch_size: int = GROUPS_PER_RANGE
+    resume: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
-    _names: set[str] = field(default_factory=set)
+    _places: dict[str, tuple[Path, tuple[str, ...]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        images, marker = self.path / "images", self.path / ".incomplete"
-        if (self.path / "dataset.yaml").exists():
-            raise InvalidInput(f"'{self.path}' already holds a dataset.", hint="Choose another folder.")
-        if images.exists():
-            if not marker.exists():
-                raise InvalidInput(f"'{images}' is there already and was not left by an interrupted selection.")
-            shutil.rmtree(images)
-        self.path.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+        check_free(self.path)
+        if not self.resume:
+            self.clear()
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def work(self) -> Path:
+        """The folder of what is not finished."""
+        return self.path / WORK
 
     def add(
         self,
@@ -202,53 +218,103 @@ class DatasetWriter:
         scores: Mapping[str, Any],
     ) -> None:
         """Write the pictures of one group; `candidates` goes by slot. Names must be new."""
-        if name in self._names:
-            raise InvalidInput(f"Two groups would be named '{name}'.")
-        self._names.add(name)
-        first = len(self.rows) // GROUPS_PER_RANGE * GROUPS_PER_RANGE
-        range_ = f"{first}-{first + GROUPS_PER_RANGE}"
-        folder = self.path / "images" / range_
-        write_image(folder / "original" / f"{name}.png", original)
-        for slot, picture in candidates.items():
-            write_image(folder / slot / f"{name}_{slot}.png", picture)
-        self.rows.append(
-            {"id": name, "range": range_, "source": source, "source_sha256": source_sha256, "y": y, "x": x}
-            | {"scores": dict(scores), "split": None}
-        )
+        folder = self.work / PICTURES
+        row = {"id": name, "source": source, "source_sha256": source_sha256, "y": y, "x": x, "scores": dict(scores)}
+        self.adopt(row, folder, tuple(candidates))
+        for path, picture in zip(
+            group_pictures(folder, name, candidates).values(), (original, *candidates.values()), strict=True
+        ):
+            write_image(path, picture, durable=False)
 
-    def discard(self) -> None:
-        """Leave nothing behind (but what was in the folder before)."""
-        shutil.rmtree(self.path / "images", ignore_errors=True)
-        (self.path / ".incomplete").unlink()
-        if not any(self.path.iterdir()):
-            self.path.rmdir()
+    def adopt(self, row: Mapping[str, Any], folder: Path, slots: tuple[str, ...]) -> None:
+        """Take a group whose pictures lie in `folder` as `group_pictures` says; `row` is its line of groups.jsonl."""
+        name = row["id"]
+        if name in self._places:
+            raise InvalidInput(f"Two groups would be named '{name}'.")
+        self._places[name] = folder, slots
+        keys = ("id", "range", "source", "source_sha256", "y", "x", "scores", "split")
+        self.rows.append({key: row.get(key) for key in keys})
+
+    def clear(self) -> None:
+        """Remove what an unfinished writer left (but what was in the folder before)."""
+        if self.work.is_dir():
+            (self.path / "groups.jsonl").unlink(missing_ok=True)
+            shutil.rmtree(self.path / "images", ignore_errors=True)
+            shutil.rmtree(self.work / PICTURES, ignore_errors=True)
 
     def finish(self, splits: Mapping[str, str]) -> Dataset:
-        """Write groups.jsonl and dataset.yaml; `splits` gives the split of each source photo."""
+        """Number the ranges in the order of the groups; `splits` gives the split of each source photo."""
         if not self.rows:
             raise InvalidInput(f"No group was written to '{self.path}'.")
-        # The last range is named by what it really holds, as the official "0-12" (end not included).
-        full = self.rows[-1]["range"]
-        last = f"{full.split('-')[0]}-{len(self.rows)}"
-        if last != full:
-            (self.path / "images" / full).rename(self.path / "images" / last)
+        # A range is named by what it really holds, as the official "0-12" (end not included).
+        for start in range(0, len(self.rows), self.batch_size):
+            batch = self.rows[start : start + self.batch_size]
+            for row in batch:
+                row |= {"range": f"{start}-{start + len(batch)}", "split": splits[row["source"]]}
+        _flush()
+        # Both files are written in the folder of what is not finished: killed, the writer leaves nothing beside them.
+        groups, settings = self.work / "groups.jsonl", self.work / "dataset.yaml"
+        write_lines(groups, self.rows)
+        groups.replace(self.path / groups.name)
+        made: set[Path] = set()
         for row in self.rows:
-            row["range"] = last if row["range"] == full else row["range"]
-            row["split"] = splits[row["source"]]
-        write_lines(self.path / "groups.jsonl", self.rows)
+            folder, slots = self._places[row["id"]]
+            before = group_pictures(folder, row["id"], slots).values()
+            after = group_pictures(self.path / "images" / row["range"], row["id"], slots).values()
+            for source, target in zip(before, after, strict=True):
+                if target.parent not in made:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    made.add(target.parent)
+                _move(source, target)
+        _flush()
         text = yaml.safe_dump(self.settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        write_text(self.path / "dataset.yaml", text)
-        (self.path / ".incomplete").unlink()
+        write_text(settings, text)
+        settings.replace(self.path / settings.name)
+        for child in self.work.iterdir():  # what says which selection this was goes last
+            if child.is_dir():
+                shutil.rmtree(child)
+        shutil.rmtree(self.work)
         return Dataset.open(self.path)
+
+
+def group_pictures(folder: Path, name: str, slots: Iterable[str]) -> dict[str, Path]:
+    """Where the pictures of a group lie in a range's folder: {"original": …, slot: …}."""
+    return {"original": folder / "original" / f"{name}.png"} | {
+        slot: folder / slot / f"{name}_{slot}.png" for slot in slots
+    }
+
+
+def check_free(path: Path) -> None:
+    """InvalidInput when `path` holds a dataset, or pictures that no unfinished writer left there."""
+    if (path / "dataset.yaml").exists():
+        raise InvalidInput(f"'{path}' already holds a dataset.", hint="Choose another folder.")
+    if (path / "images").exists() and not (path / WORK).is_dir():
+        raise InvalidInput(f"'{path / 'images'}' is there already and was not left by an interrupted selection.")
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except FileNotFoundError:
+        if not target.exists():
+            raise GoldeyeError(
+                f"The picture '{source}' is gone, and it was not finished.", hint="Remove the folder and start over."
+            ) from None
+
+
+def _flush() -> None:
+    """Make everything written so far safe on disk: one call for many small files."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def _find_root(path: Path) -> Path:
     """The folder that holds `images/`: `path` or the only one directly below it."""
     if not path.is_dir():
         raise InvalidInput(f"'{path}' is not a folder.")
+    if (path / WORK).exists() and not (path / "dataset.yaml").exists():
+        raise InvalidInput(f"'{path}' is an unfinished dataset.", hint="Run `goldeye select` on it again.")
     if (path / "images").is_dir():
-        if (path / ".incomplete").exists() and not (path / "dataset.yaml").exists():
-            raise InvalidInput(f"'{path}' is an unfinished dataset.", hint="Run `goldeye select` on it again.")
         return path
     below = sorted(child for child in path.iterdir() if (child / "images").is_dir())
     if len(below) > 1:
@@ -278,9 +344,12 @@ def _read_rows(path: Path) -> dict[str, dict[str, Any]] | None:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             row = json.loads(line)
-            rows[row["id"]] = {key: row.get(key) for key in ("split", "source", "source_sha256", "y", "x", "scores")}
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            rows[row["id"]] = {key: row.get(key) for key in _ROW}
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(f"'{path}', line {number}, is not a group.") from error
+        for key, kind in _ROW.items():
+            if not isinstance(row.get(key), kind | None):
+                raise InvalidInput(f"'{path}', line {number}: {key} cannot be {row[key]!r}.")
     return rows
 
 
@@ -289,7 +358,7 @@ def _list_pictures(
 ) -> tuple[dict[tuple[str, str], Path], dict[tuple[str, str, str], Path], tuple[str, ...]]:
     """All pictures by (range, NAME) and (range, NAME, slot), and the slots (those found where none are given).
 
-    A range is any folder below images/, at any depth, that holds `original/`.
+    A range is any folder at any depth of images/ that holds `original/`; images/ itself is the range "".
     """
     ranges = [folder.parent for folder in _folders(images) if folder.name == "original"]
     if not slots:
@@ -298,7 +367,7 @@ def _list_pictures(
     originals: dict[tuple[str, str], Path] = {}
     candidates: dict[tuple[str, str, str], Path] = {}
     for folder in ranges:
-        range_ = folder.relative_to(images).as_posix()
+        range_ = "" if folder == images else folder.relative_to(images).as_posix()
         for stem, path in _pictures(folder / "original").items():
             originals[range_, stem] = path
         for slot in slots:

@@ -40,6 +40,8 @@ class Upscaler:
     `tile_pad` pixels around it: by default the network's receptive radius where that is at most LOCAL_RADIUS (results
     then equal those without tiles), else TILE_PAD, and neighbouring tiles are blended where they meet. `precision` is
     auto, fp32, bf16 or fp16; `ensemble` averages the eight flips and rotations; `compile` uses torch.compile.
+    `steady` lets nothing depend on the memory that is free: a `tile` is needed, one is computed at a time, and where
+    memory runs out that is a GoldeyeError, not a reason for smaller tiles.
     """
 
     def __init__(
@@ -52,9 +54,12 @@ class Upscaler:
         precision: str = "fp32",
         ensemble: bool = False,
         compile: bool = False,
+        steady: bool = False,
     ) -> None:
         if tile < 0 or (tile_pad is not None and tile_pad < 0):
             raise InvalidInput("The tile and its padding must be 0 or a number of pixels.")
+        if steady and not tile:
+            raise ValueError("steady needs a tile")
         self.scale = scale
         self.device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
         self.precision = choose_precision(precision, self.device)
@@ -73,10 +78,12 @@ class Upscaler:
         self._compiled = compile
         self._bytes = 0  # of memory for each input pixel, measured when first needed
         self._failed: int | None = None  # the fewest input pixels for which the memory did not suffice
-        self._batches = self.device.type != "cpu"  # on a CPU one window at a time is as fast
+        self._steady = steady
+        self._batches = self.device.type != "cpu" and not steady  # on a CPU one window at a time is as fast
         self._dark: tuple[float, Upscaler] | None = None
         if isinstance(module, Fusion):
-            options = {"tile": tile, "tile_pad": tile_pad, "ensemble": ensemble, "compile": compile}
+            options = {"tile": tile, "tile_pad": tile_pad, "ensemble": ensemble}
+            options |= {"compile": compile, "steady": steady}
             self._dark = module.threshold, Upscaler(module.mix, scale=scale, precision=precision, **options)  # type: ignore[arg-type]
 
     def fill(
@@ -178,6 +185,9 @@ class Upscaler:
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
+            if self._steady:
+                text = f"There is not enough memory for tiles of {self.tile} pixels: give a smaller --tile."
+                raise GoldeyeError(text) from None
         # Only here: the exception, while it lives, keeps what the network had made so far.
         pixels = len(windows) * windows.shape[2] * windows.shape[3]
         self._failed = pixels if self._failed is None else min(pixels, self._failed)

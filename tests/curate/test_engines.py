@@ -1,0 +1,259 @@
+"""Engines: the same results everywhere, bounded and lazy work, errors as themselves, and nothing left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+from goldeye.curate.engines import Engine, LocalEngine, RayEngine, choose_engine, worker_number
+from goldeye.errors import GoldeyeError, InvalidInput
+from goldeye.files import atomic_path
+
+ENGINES = [
+    pytest.param(LocalEngine(1), id="one"),
+    pytest.param(LocalEngine(2), id="two"),
+    pytest.param(RayEngine(2), id="ray", marks=pytest.mark.slow),
+]
+
+
+def square(value: int) -> int:
+    return value**2
+
+
+def process(_: int) -> tuple[int, int]:
+    time.sleep(0.05)  # long enough that every worker gets some
+    return os.getpid(), worker_number()
+
+
+def fail(value: int) -> int:
+    if value == 2:
+        raise InvalidInput(f"{value} cannot be used.", hint="Use another.")
+    return value
+
+
+class OddError(Exception):
+    """Cannot be unpickled: its constructor wants two values, and it keeps one."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first)
+
+
+def fail_oddly(value: int) -> int:
+    raise OddError("odd", "error")
+
+
+def warn(value: int) -> int:
+    warnings.warn(f"about {value}", stacklevel=1)
+    return value
+
+
+def die(value: int) -> int:
+    if value == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+def begin(marker: Path) -> None:
+    marker.touch()
+
+
+def surroundings(_: int) -> tuple[bool, dict[str, str], int, int]:
+    """Whether torch came before the settings of threads; those; what torch and OpenCV make of them."""
+    early = "torch" in sys.modules
+    import cv2
+    import torch
+
+    names = ("OMP_NUM_THREADS", "VIPS_CONCURRENCY")
+    return early, {name: os.environ[name] for name in names}, torch.get_num_threads(), cv2.getNumThreads()
+
+
+def hold(target: Path) -> None:
+    """Write a file for a minute, and say so."""
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        (target.parent / f"{target.stem}.pid").write_text(str(os.getpid()))
+        time.sleep(60)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_result_comes_once_with_its_index(engine: Engine) -> None:
+    assert sorted(engine.map(square, range(7))) == [(index, index**2) for index in range(7)]
+    assert list(engine.map(square, [])) == []
+
+
+def test_two_jobs_are_two_processes_with_numbers() -> None:
+    seen = {result for _, result in LocalEngine(2).map(process, range(12))}
+    assert len({pid for pid, _ in seen}) == 2
+    assert {number for _, number in seen} == {0, 1}
+    assert os.getpid() not in {pid for pid, _ in seen}
+    assert {result for _, result in LocalEngine(1).map(process, range(2))} == {(os.getpid(), 0)}
+
+
+def test_one_job_works_lazily_and_in_order(tmp_path: Path) -> None:
+    markers = [tmp_path / str(number) for number in range(5)]
+    results = LocalEngine(1).map(begin, markers)
+    assert not any(marker.exists() for marker in markers)
+    assert [next(results)[0], next(results)[0]] == [0, 1]
+    assert [marker.exists() for marker in markers] == [True, True, False, False, False]
+
+
+def test_two_jobs_begin_at_most_four_items_ahead(tmp_path: Path) -> None:
+    markers = [tmp_path / str(number) for number in range(40)]
+    results = LocalEngine(2).map(begin, markers)
+    next(results)
+    time.sleep(0.3)  # enough for all forty, were they begun
+    assert sum(marker.exists() for marker in markers) <= 4
+    for _ in range(5):
+        next(results)
+    time.sleep(0.3)
+    assert 6 <= sum(marker.exists() for marker in markers) <= 9
+    results.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+    assert sum(marker.exists() for marker in markers) <= 9
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_errors_arrive_as_themselves(engine: Engine) -> None:
+    with pytest.raises(InvalidInput, match=r"2 cannot be used\.") as caught:
+        list(engine.map(fail, range(5)))
+    assert caught.value.hint == "Use another."
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("engine", ENGINES[1:])
+def test_errors_that_cannot_travel_are_told(engine: Engine) -> None:
+    with pytest.raises(RuntimeError, match="OddError: odd"):
+        list(engine.map(fail_oddly, range(2)))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_warnings_arrive(engine: Engine) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        list(engine.map(warn, range(3)))
+    assert sorted(str(warning.message) for warning in caught) == ["about 0", "about 1", "about 2"]
+
+
+def test_a_dead_worker_is_one_clear_error() -> None:
+    with pytest.raises(GoldeyeError, match="A worker process died") as caught:
+        list(LocalEngine(2).map(die, range(20)))
+    assert "--jobs" in (caught.value.hint or "")
+    assert not multiprocessing.active_children()
+
+
+def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    [(_, (early, settings, torch_threads, cv2_threads))] = LocalEngine(2).map(surroundings, [0])
+    share = min(2, len(os.sched_getaffinity(0)))  # one item, so one worker
+    assert not early
+    assert settings == {"OMP_NUM_THREADS": str(share), "VIPS_CONCURRENCY": str(share)}
+    assert (torch_threads, cv2_threads) == (share, share)
+
+
+def test_engines_are_chosen_by_name() -> None:
+    assert choose_engine() == LocalEngine(1)
+    assert choose_engine("local", jobs=3) == LocalEngine(3)
+    assert choose_engine("ray", jobs=3, address="auto", gpu=True) == RayEngine(3, "auto", True)
+    with pytest.raises(InvalidInput, match=r"Unknown engine 'rey'\. Did you mean 'ray'"):
+        choose_engine("rey")
+    with pytest.raises(InvalidInput, match="is for --engine ray"):
+        choose_engine("local", address="auto")
+    with pytest.raises(InvalidInput, match="At least one job"):
+        choose_engine(jobs=0)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_engines import hold
+from goldeye.curate.engines import LocalEngine
+for _ in LocalEngine(2).map(hold, [Path({folder!r}) / f"{{number}}.txt" for number in range(9)]):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "stdin"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGKILL, False), (signal.SIGKILL, True)],
+)
+def test_nothing_is_left_when_the_parent_ends(tmp_path: Path, number: signal.Signals, stdin: bool) -> None:
+    """The program has no `if __name__ == "__main__"`, and comes as a file or on stdin."""
+    text = PROGRAM.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "out"))
+    (tmp_path / "program.py").write_text(text)
+    command = [sys.executable, "-"] if stdin else [sys.executable, str(tmp_path / "program.py")]
+    with (tmp_path / "program.py").open() as program, (tmp_path / "stderr").open("wb") as stderr:
+        parent = subprocess.Popen(command, stdin=program if stdin else None, stderr=stderr, start_new_session=True)
+    pids = wait_for_workers(tmp_path / "out", 2, tmp_path / "stderr")
+    assert len(list((tmp_path / "out").glob(".*.tmp.txt"))) == 2
+    if number == signal.SIGINT:
+        os.killpg(parent.pid, number)  # as a terminal does
+    else:
+        parent.send_signal(number)
+    parent.wait(20)
+    wait_for_end(pids)
+    assert not list((tmp_path / "out").glob(".*"))
+    assert not list((tmp_path / "out").glob("*.txt"))
+
+
+def wait_for_workers(folder: Path, count: int, stderr: Path) -> list[int]:
+    """The workers' process numbers, once so many have written theirs."""
+    for _ in range(600):
+        written = [path.read_text() for path in folder.glob("*.pid")]
+        if len(written) == count and all(written):
+            return [int(text) for text in written]
+        time.sleep(0.05)
+    raise AssertionError(stderr.read_text())
+
+
+def wait_for_end(pids: list[int]) -> None:
+    for _ in range(200):
+        if not any(alive(pid) for pid in pids):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"still there: {[pid for pid in pids if alive(pid)]}")
+
+
+def alive(pid: int) -> bool:
+    try:
+        # Where nobody waits for orphans they stay as zombies.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+def test_ray_gives_up_on_what_always_dies(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(GoldeyeError, match="Ray gave up"):
+        list(RayEngine(2).map(die, range(2)))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_ray_is_silent_and_ends_what_it_began(capfd: pytest.CaptureFixture[str]) -> None:
+    import ray
+
+    handler = signal.getsignal(signal.SIGTERM)
+    assert dict(RayEngine(2).map(square, range(20))) == {number: number**2 for number in range(20)}
+    results = RayEngine(2).map(process, range(100))
+    next(results)
+    assert ray.is_initialized()
+    results.close()  # type: ignore[attr-defined]
+    assert not ray.is_initialized()
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "somewhere", "ray://somewhere:1", "127.0.0.1:999999"])
+def test_an_address_without_cluster_is_one_sentence(address: str) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(InvalidInput, match="cluster"):
+        list(RayEngine(2, address).map(square, range(2)))
