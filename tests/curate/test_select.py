@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import correlate1d
 
+from goldeye import cli
+from goldeye.curate.draw import draw_windows
+from goldeye.curate.engines import choose_engine
 from goldeye.curate.enhance import enhance_photos
-from goldeye.curate.select import SelectSettings, draw_windows, high_frequencies, score_windows, select_patches
+from goldeye.curate.select import PRESETS, SelectSettings, select_patches, select_text
 from goldeye.dataset.groups import Dataset
-from goldeye.errors import InvalidInput
+from goldeye.errors import ImageError, InvalidInput
 from goldeye.images import Picture, read_image, write_image
 
 SETTINGS = SelectSettings(patch_size=32, stride=8, min_std=10, min_high_frequency=4, seed=1)
+
+
+def changed(**values: Any) -> SelectSettings:
+    return SelectSettings(**SETTINGS.model_dump() | values)
 
 
 def noise(seed: int, height: int, width: int) -> Picture:
@@ -59,70 +67,10 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(16, 50), st.integers(16, 50), st.integers(16, 24), st.integers(2, 17), st.integers(0, 99))
-def test_scores_equal_those_of_each_window_by_itself(
-    height: int, width: int, size: int, stride: int, seed: int
-) -> None:
-    height, width = max(height, size), max(width, size)
-    original, version = noise(seed, height, width), noise(seed + 1, height, width) // 2
-    scores = score_windows(original, {"01": version, "02": original}, size, stride)
-    greys = [
-        picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) for picture in (original, version)
-    ]
-    details = [high_frequencies(grey) for grey in greys]
-    assert list(scores.ys) == list(range(0, height - size + 1, stride))
-    assert list(scores.xs) == list(range(0, width - size + 1, stride))
-    for row, y in enumerate(scores.ys):
-        for column, x in enumerate(scores.xs):
-            area = np.s_[y : y + size, x : x + size]
-            std = max(grey[area].std(dtype=np.float64) for grey in greys)
-            detail = max(level[area].std(dtype=np.float64) for level in details)
-            difference = np.abs(original[area].astype(int) - version[area]).mean()
-            assert scores.std[row, column] == pytest.approx(std, rel=1e-6)
-            assert scores.high_frequency[row, column] == pytest.approx(detail, rel=1e-6)
-            assert scores.difference["01"][row, column] == pytest.approx(difference, rel=1e-12)
-            assert scores.difference["02"][row, column] == 0
-
-
-@pytest.mark.parametrize("shape", [(32, 48), (33, 47), (17, 18)])
-def test_pyramid_equals_its_textbook_form(shape: tuple[int, int]) -> None:
-    grey = np.random.default_rng(0).uniform(0, 255, shape)
-    kernel = np.array([1, 4, 6, 4, 1]) / 16
-
-    def down(plane: Any) -> Any:
-        for axis in (0, 1):
-            plane = correlate1d(plane, kernel, axis=axis, mode="mirror")
-        return plane[::2, ::2]
-
-    def up(plane: Any, shape: tuple[int, ...]) -> Any:
-        # Zeros between the pixels, then the same filter times 2 along each axis.
-        for axis in (0, 1):
-            plane = np.pad(plane, [(2, 2) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
-            spread = np.zeros([2 * n if a == axis else n for a, n in enumerate(plane.shape)])
-            spread[(slice(None, None, 2), slice(None)) if axis == 0 else (slice(None), slice(None, None, 2))] = plane
-            filtered = correlate1d(spread, 2 * kernel, axis=axis, mode="constant")
-            plane = np.take(filtered, range(4, 4 + shape[axis]), axis=axis)
-        return plane
-
-    expected = grey - up(up(down(down(grey)), down(grey).shape), grey.shape)
-    assert high_frequencies(grey.astype(np.float32)) == pytest.approx(expected, abs=2e-4)
-
-
-def test_pyramid_keeps_detail_and_drops_what_is_smooth() -> None:
-    flat, checker = np.full((64, 64), 77.0, np.float32), (np.indices((64, 64)).sum(axis=0) % 2 * 20).astype(np.float32)
-    ramp = np.tile(np.arange(64, dtype=np.float32), (64, 1))
-    assert np.abs(high_frequencies(flat)).max() < 1e-4
-    assert np.abs(high_frequencies(ramp)[16:-16, 16:-16]).max() < 1e-3
-    assert high_frequencies(checker)[8:-8, 8:-8].std() == pytest.approx(10, abs=0.01)
-
-
 def test_a_change_that_keeps_the_mean_is_a_difference(tmp_path: Path) -> None:
     """The trap of the paper's script, which takes |mean(a - b)|: 0 for the checkerboard, whose |a - b| is 10."""
     picture: Picture = noise(0, 64, 64).clip(20, 235).astype(np.uint8)
-    scores = score_windows(picture, {"01": sharpened(picture)}, 32, 16)
     assert abs((sharpened(picture).astype(int) - picture).mean()) < 1e-9
-    assert scores.difference["01"] == pytest.approx(np.full((3, 3), 10.0))
     summary = select_patches(make_candidates(tmp_path, {"a.png": picture}), tmp_path / "set", SETTINGS)
     assert summary["groups"] > 0
 
@@ -145,7 +93,7 @@ def test_at_the_defaults_too(tmp_path: Path) -> None:
 
 
 def test_flat_background_is_never_chosen(tmp_path: Path, candidates: Path) -> None:
-    summary = select_patches(candidates, tmp_path / "set", SETTINGS.model_copy(update={"min_std": 42}))
+    summary = select_patches(candidates, tmp_path / "set", changed(min_std=42.0))
     dataset = Dataset.open(tmp_path / "set")
     assert summary["rejected"]["texture"] > 0
     for group in dataset.groups:
@@ -187,7 +135,7 @@ def test_patches_are_crops_with_their_provenance(tmp_path: Path, candidates: Pat
 
 def test_the_seed_decides_everything(tmp_path: Path, candidates: Path) -> None:
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
-        select_patches(candidates, tmp_path / name, SETTINGS.model_copy(update={"seed": seed, "test_fraction": 0.5}))
+        select_patches(candidates, tmp_path / name, changed(seed=seed, test_fraction=0.5))
     assert files(tmp_path / "one") == files(tmp_path / "again")
     one, other = ({group.id for group in Dataset.open(tmp_path / name).groups} for name in ("one", "other"))
     assert one != other
@@ -202,20 +150,20 @@ def test_a_photos_patches_do_not_hang_on_the_others(tmp_path: Path, candidates: 
 
 
 def test_splits_are_by_photo(tmp_path: Path, candidates: Path) -> None:
-    summary = select_patches(candidates, tmp_path / "half", SETTINGS.model_copy(update={"test_fraction": 0.5}))
+    summary = select_patches(candidates, tmp_path / "half", changed(test_fraction=0.5))
     groups = Dataset.open(tmp_path / "half").groups
     by_photo = {source: {g.split for g in groups if g.source == source} for source in summary["photos"]}
     assert sorted(map(tuple, by_photo.values())) == [("test",), ("test",), ("train",), ("train",)]
     assert summary["test_photos"] == sorted(source for source, split in by_photo.items() if split == {"test"})
 
-    named = SETTINGS.model_copy(update={"test": ("deep/c", "a.png")})
+    named = changed(test=("deep/c", "a.png"))
     summary = select_patches(candidates, tmp_path / "named", named)
     assert summary["test_photos"] == ["a.png", "deep/c.png"]
     assert {g.source for g in Dataset.open(tmp_path / "named", "test").groups} == {"a.png", "deep/c.png"}
     with pytest.raises(InvalidInput, match=r"Unknown test photo 'deep/d'\. Did you mean 'deep/c'"):
-        select_patches(candidates, tmp_path / "no", SETTINGS.model_copy(update={"test": ("deep/d",)}))
+        select_patches(candidates, tmp_path / "no", changed(test=("deep/d",)))
     with pytest.raises(InvalidInput, match="not both"):
-        select_patches(candidates, tmp_path / "no", SETTINGS.model_copy(update={"test": ("a",), "test_fraction": 0.1}))
+        select_patches(candidates, tmp_path / "no", changed(test=("a",), test_fraction=0.1))
     assert not (tmp_path / "no").exists()
 
 
@@ -243,7 +191,7 @@ def test_drawn_windows_overlap_little_and_no_more_fit(size: int, stride: int, ov
 
 
 def test_most_patches_of_a_photo(tmp_path: Path, candidates: Path) -> None:
-    summary = select_patches(candidates, tmp_path / "set", SETTINGS.model_copy(update={"per_photo": 2}))
+    summary = select_patches(candidates, tmp_path / "set", changed(per_photo=2))
     assert set(summary["photos"].values()) == {2}
 
 
@@ -256,45 +204,78 @@ def test_small_photos_are_passed_over_and_named(tmp_path: Path) -> None:
 
 
 def test_what_the_hint_says_lets_patches_pass(tmp_path: Path, candidates: Path) -> None:
-    strict = SETTINGS.model_copy(update={"min_std": 500, "min_high_frequency": 400, "min_difference": 100})
+    strict = changed(min_std=500.0, min_high_frequency=400.0, min_difference=100.0)
     with pytest.raises(InvalidInput, match="texture removed 192") as caught:
         select_patches(candidates, tmp_path / "set", strict)
     words = str(caught.value.hint).replace(",", "").rstrip(".").split()
     reached = {key: float(words[words.index(key) + 1]) for key in ("min_std", "min_high_frequency")}
-    loosened = strict.model_copy(update=reached | {"min_difference": 2})
+    loosened = strict.model_copy(update=reached | {"min_difference": 2.0})
     for key in reached:  # each of them by itself lets a window pass
-        one = SETTINGS.model_copy(update={key: getattr(loosened, key)})
+        one = changed(**{key: getattr(loosened, key)})
         assert select_patches(candidates, tmp_path / key, one)["groups"] >= 1
 
 
-def test_candidates_must_be_whole_and_of_one_size(tmp_path: Path, candidates: Path) -> None:
+def test_candidates_must_be_there(tmp_path: Path, candidates: Path) -> None:
     with pytest.raises(InvalidInput, match="holds no candidates"):
         select_patches(tmp_path / "photos", tmp_path / "set", SETTINGS)
-    write_image(candidates / "made" / "b.png", noise(0, 40, 40))
-    with pytest.raises(InvalidInput, match=r"b\.png' is 40x40, its photo 88x72"):
-        select_patches(candidates, tmp_path / "set", SETTINGS)
 
 
-def test_stopped_selection_starts_over_and_a_finished_one_stays(
-    tmp_path: Path, candidates: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_that_cannot_be_used_costs_its_photo_alone(tmp_path: Path, candidates: Path) -> None:
     select_patches(candidates, tmp_path / "whole", SETTINGS)
+    write_image(candidates / "made" / "b.png", noise(0, 40, 50))
+    (candidates / "copy" / "a.png").write_bytes((candidates / "copy" / "a.png").read_bytes()[:900])
+    (candidates / "original" / "d.png").unlink()
+    for how in (SETTINGS, changed(min_std="1%")):  # in one pass, and with the scores first
+        output = tmp_path / str(how.min_std)
+        summary = select_patches(candidates, output, how)
+        told = {entry["photo"]: entry["error"] for entry in summary["failed"]}
+        assert list(told) == ["a.png", "b.png", "d.png"]
+        assert "truncated or damaged" in told["a.png"]
+        assert "b.png' is 50x40, its photo 88x72" in told["b.png"]
+        assert "There is no picture" in told["d.png"]
+        assert set(summary["photos"]) == {"deep/c.png"}
+        assert {group.source for group in Dataset.open(output).groups} == {"deep/c.png"}
+    (candidates / "made" / "deep" / "c.png").unlink()
+    with pytest.raises(InvalidInput, match=r"None of the 4 photos can be used: '.*a\.png' is truncated"):
+        select_patches(candidates, tmp_path / "none", SETTINGS)
 
-    def stop(path: Path, picture: Picture) -> None:
-        if "c-" in path.name:
-            raise KeyboardInterrupt
-        write_image(path, picture)
 
-    with monkeypatch.context() as patch:
-        patch.setattr("goldeye.dataset.groups.write_image", stop)
-        with pytest.raises(KeyboardInterrupt):
-            select_patches(candidates, tmp_path / "set", SETTINGS.model_copy(update={"seed": 5}))
-    with pytest.raises(InvalidInput, match="unfinished"):
-        Dataset.open(tmp_path / "set")
-    select_patches(candidates, tmp_path / "set", SETTINGS)
-    assert files(tmp_path / "set") == files(tmp_path / "whole")
-    with pytest.raises(InvalidInput, match="already holds a dataset"):
-        select_patches(candidates, tmp_path / "set", SETTINGS)
+def test_the_command_names_what_failed_and_exits_1(
+    tmp_path: Path, candidates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (candidates / "made" / "b.png").write_bytes(b"no picture")
+    small = ["--patch-size", "32", "--stride", "8", "--min-std", "10", "--min-high-frequency", "4", "--seed", "1"]
+    assert cli.run(["select", str(candidates), "-o", str(tmp_path / "set"), *small]) == 1
+    out, err = capsys.readouterr()
+    assert "b.png: '" in err
+    assert "groups of 3 photos" in out
+    assert cli.run(["select", str(candidates), "-o", str(tmp_path / "json"), *small, "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "goldeye.select/1"
+    assert document["thresholds"] == {"min_std": 10, "min_high_frequency": 4, "min_difference": 2}
+    assert [entry["photo"] for entry in document["failed"]] == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--min-std", "much"], "a quantile such as 40%, is wanted, not 'much' (min_std)"),
+        (["--min-difference", "-1"], "wanted, not '-1' (min_difference)"),
+        (["--min-difference", "101%"], "wanted, not '101%'"),
+        (["--min-std", "nan"], "wanted, not 'nan'"),
+        (["--measure", "sobel"], "'pyramid' or 'laplacian'"),
+        (["--preset", "papr"], "Did you mean 'paper'?"),
+        (["--engine", "rya"], "Did you mean 'ray'?"),
+        (["--test", "a", "--test-fraction", "0.5"], "not both"),
+        (["--test", "q"], "Unknown test photo 'q'"),
+    ],
+)
+def test_wrong_settings_are_refused_before_work_starts(
+    tmp_path: Path, candidates: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert cli.run(["select", str(candidates), "-o", str(tmp_path / "set"), *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
 
 
 def test_photos_whose_patches_would_share_names_are_refused(tmp_path: Path) -> None:
@@ -308,3 +289,227 @@ def test_half_the_area_is_too_much_to_share() -> None:
     rng = np.random.default_rng(0)
     assert len(draw_windows(ys, xs, passing, SelectSettings(patch_size=32), rng)) == 1
     assert len(draw_windows(ys, np.array([0, 17]), passing, SelectSettings(patch_size=32), rng)) == 2
+
+
+def test_photos_may_be_named_as_our_own_files(tmp_path: Path) -> None:
+    names = ("plan.png", "scores.png", "original.png", "01.png", "summary.png", "pictures.png")
+    candidates = make_candidates(tmp_path, {name: photo(seed) for seed, name in enumerate(names)})
+    for how in (changed(per_photo=2), changed(per_photo=2, min_std="10%")):
+        assert set(select_patches(candidates, tmp_path / str(how.min_std), how)["photos"].values()) == {2}
+
+
+def test_patches_of_16_pixels(tmp_path: Path, candidates: Path) -> None:
+    summary = select_patches(candidates, tmp_path / "set", changed(patch_size=16, stride=5))
+    assert summary["groups"] > 100
+    assert read_image(Dataset.open(tmp_path / "set").groups[0].original).shape == (16, 16, 3)
+
+
+def test_preset_paper_is_the_official_script(
+    tmp_path: Path, candidates: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paper = SelectSettings(**PRESETS["paper"])
+    assert (paper.measure, paper.min_std, paper.min_high_frequency, paper.min_difference) == ("laplacian", 30, 30, 0)
+    ours = SelectSettings()
+    assert (ours.measure, ours.min_std, ours.min_high_frequency, ours.min_difference) == ("pyramid", 30, 6, 2)
+    assert SelectSettings(measure="laplacian").min_high_frequency == 30
+    options = ["select", str(candidates), "--patch-size", "32", "--preset", "paper", "--json"]
+    assert cli.run([*options, "-o", str(tmp_path / "set")]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["thresholds"] == {"min_std": 30, "min_high_frequency": 30, "min_difference": 0}
+    assert summary["rejected"]["difference"] == 0
+    assert Dataset.open(tmp_path / "set").settings.selection["measure"] == "laplacian"
+    assert cli.run([*options, "--min-std", "10", "-o", str(tmp_path / "ten")]) == 0  # what is given counts more
+    assert json.loads(capsys.readouterr().out)["thresholds"]["min_std"] == 10
+
+
+def test_quantiles_are_of_all_windows_of_all_photos(tmp_path: Path, candidates: Path) -> None:
+    everything = changed(min_std=0, min_high_frequency=0, min_difference=0, max_overlap=1, duplicate_distance=-1)
+    select_patches(candidates, tmp_path / "all", everything)
+    rows = [group.scores or {} for group in Dataset.open(tmp_path / "all").groups]
+    assert len(rows) == 192
+    settings = SelectSettings(**everything.model_dump() | {"min_difference": "40%", "min_std": "25%"})
+    summary = select_patches(candidates, tmp_path / "part", settings)
+    difference = np.quantile([max(row["difference"].values()) for row in rows], 0.4, method="higher")
+    std = np.quantile([row["std"] for row in rows], 0.25, method="higher")
+    assert summary["thresholds"] == {
+        "min_std": pytest.approx(std, rel=1e-4),
+        "min_high_frequency": 0,
+        "min_difference": pytest.approx(difference, rel=1e-4),
+    }
+    enough = [row for row in rows if max(row["difference"].values()) >= difference and row["std"] >= std]
+    assert summary["groups"] == len(enough)
+    stored = Dataset.open(tmp_path / "part").settings
+    assert stored.thresholds == summary["thresholds"]
+    assert stored.selection["min_difference"] == "40%"
+
+
+@pytest.mark.parametrize("keep", [1, 7, 20])
+def test_so_many_groups_are_kept_and_they_are_the_best(tmp_path: Path, candidates: Path, keep: int) -> None:
+    summary = select_patches(candidates, tmp_path / "set", changed(keep=keep))
+    assert summary["groups"] == summary["keep"] == keep
+    assert summary["kept_of"] > keep
+    assert summary["quantile"] > 0
+    floors = {"min_std": 10, "min_high_frequency": 4, "min_difference": 2}
+    assert all(summary["thresholds"][key] >= floor for key, floor in floors.items())
+    dataset = Dataset.open(tmp_path / "set")
+    assert dataset.settings.thresholds == summary["thresholds"]
+    for group in dataset.groups:
+        assert group.scores is not None
+        assert group.scores["std"] >= summary["thresholds"]["min_std"] - 1e-4
+        assert max(group.scores["difference"].values()) >= summary["thresholds"]["min_difference"] - 1e-4
+    assert sum(summary["rejected"].values()) + keep == summary["windows"]
+
+
+def test_where_fewer_pass_all_are_kept(tmp_path: Path, candidates: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    all_ = select_patches(candidates, tmp_path / "all", SETTINGS)
+    summary = select_patches(candidates, tmp_path / "set", changed(keep=1000))
+    assert summary["groups"] == summary["kept_of"] == all_["groups"]
+    assert "1000 were wanted: no more pass" in select_text(summary)
+    assert summary["thresholds"] == all_["thresholds"]
+    kept, every = files(tmp_path / "set"), files(tmp_path / "all")
+    assert {name for name in kept if kept[name] != every[name]} == {"dataset.yaml"}  # which says what was wanted
+
+
+def test_duplicates_of_photos_give_nothing_and_are_named(tmp_path: Path) -> None:
+    pictures = {"a.png": photo(0), "b.png": photo(1), "c.png": photo(0), "d.png": photo(1) ^ np.uint8(1)}
+    candidates = make_candidates(tmp_path, pictures)
+    summary = select_patches(candidates, tmp_path / "set", changed(test_fraction=0.5))
+    twins = {one["photo"]: one["twin"] for one in summary["duplicates"]["photos"]}
+    assert twins == {"c.png": "a.png", "d.png": "b.png"}
+    assert set(summary["photos"]) == {"a.png", "b.png"}
+    assert "left out: c.png, a near-duplicate of a.png (0 bits)" in select_text(summary)
+    scored = select_patches(candidates, tmp_path / "quantile", changed(test_fraction=0.5, min_std="1%"))
+    assert scored["duplicates"] == summary["duplicates"]
+    # A photo named for the test split is the one that stays.
+    named = select_patches(candidates, tmp_path / "named", changed(test=("d",)))
+    assert {one["photo"]: one["twin"] for one in named["duplicates"]["photos"]} == {"b.png": "d.png", "c.png": "a.png"}
+    assert named["test_photos"] == ["d.png"]
+    for off in (None, -1):
+        summary = select_patches(candidates, tmp_path / f"off{off}", changed(duplicate_distance=off))
+        assert set(summary["photos"]) == set(pictures)
+        assert summary["duplicates"] == {"photos": [], "patches": 0}
+
+
+def test_patches_that_photos_share_are_taken_once_and_never_straddle_the_split(tmp_path: Path) -> None:
+    """b is a shifted view of a: other photos by their hashes, with windows that are the same."""
+    scene = noise(0, 96, 160)
+    views = {"a.png": scene[:, :96], "b.png": scene[:, 64:], "c.png": noise(1, 96, 96), "d.png": noise(2, 96, 96)}
+    candidates = make_candidates(tmp_path, views)
+    # Without room between windows all of the grid are drawn, so that the shared ones are met for sure.
+    settings = changed(stride=32, max_overlap=0, test_fraction=0.5)
+    summary = select_patches(candidates, tmp_path / "set", settings)
+    assert summary["duplicates"] == {"photos": [], "patches": 3}
+    assert summary["rejected"]["duplicate"] == 3
+    assert summary["photos"] == {"a.png": 9, "b.png": 6, "c.png": 9, "d.png": 9}
+    splits = {group.source: group.split for group in Dataset.open(tmp_path / "set").groups}
+    assert splits["a.png"] == splits["b.png"]
+    assert sorted(splits.values()) == ["test", "test", "train", "train"]
+
+
+def test_keep_makes_up_for_patches_that_are_alike(tmp_path: Path) -> None:
+    scene = noise(0, 96, 224)
+    views = {f"{x}.png": scene[:, x : x + 96] for x in (0, 32, 64, 96, 128)}
+    settings = changed(stride=32, max_overlap=0, keep=16)
+    summary = select_patches(make_candidates(tmp_path, views), tmp_path / "set", settings)
+    assert summary["duplicates"]["patches"] > 0
+    assert summary["groups"] == 16
+
+
+def test_batches_are_a_mix_of_photos(tmp_path: Path, candidates: Path) -> None:
+    select_patches(candidates, tmp_path / "mixed", changed(batch_size=8))
+    groups = Dataset.open(tmp_path / "mixed").groups
+    by_range: dict[str, set[str | None]] = {}
+    for group in groups:
+        by_range.setdefault(group.range, set()).add(group.source)
+    whole = len(groups) // 8
+    assert list(by_range)[:whole] == [f"{8 * k}-{8 * k + 8}" for k in range(whole)]
+    assert list(by_range)[-1].endswith(f"-{len(groups)}")
+    assert all(len(sources) >= 3 for sources in list(by_range.values())[:whole])
+    select_patches(candidates, tmp_path / "plain", changed(batch_size=8, shuffle=False))
+    rows = [json.loads(line) for line in (tmp_path / "plain" / "groups.jsonl").read_text().splitlines()]
+    assert [row["source"] for row in rows] == sorted(row["source"] for row in rows)
+    assert {group.id for group in groups} == {row["id"] for row in rows}
+
+
+def test_preview_writes_a_page_and_its_scores_are_used_again(
+    tmp_path: Path, candidates: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("jinja2")
+    settings = changed(min_difference="30%", keep=12)
+    whole = select_patches(candidates, tmp_path / "whole", settings)
+    first = select_patches(candidates, tmp_path / "set", settings, preview=True)
+    page = tmp_path / "set" / "preview.html"
+    assert first["preview"] == str(page)
+    assert page.stat().st_size > 10_000
+    assert {path.name for path in (tmp_path / "set").iterdir()} == {"preview.html", ".incomplete"}
+    assert first | {"preview": None, "dataset": whole["dataset"]} == whole
+
+    def never(*given: Any, **how: Any) -> None:
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr("goldeye.curate.scores.score_windows", never)
+    select_patches(candidates, tmp_path / "set", changed(min_std=40.0), preview=True)
+    select_patches(candidates, tmp_path / "set", settings)
+    written = files(tmp_path / "set")
+    del written["preview.html"]
+    assert written == files(tmp_path / "whole")
+    monkeypatch.undo()
+    options = ["--patch-size", "32", "--min-std", "10", "--preview"]
+    assert cli.run(["select", str(candidates), "-o", str(tmp_path / "page"), *options]) == 0
+    assert capsys.readouterr().out.startswith(str(tmp_path / "page" / "preview.html"))
+
+
+@pytest.mark.parametrize("other", [{"measure": "laplacian"}, {"patch_size": 24}, {"stride": 16}])
+def test_scores_of_other_windows_are_not_used(tmp_path: Path, candidates: Path, other: dict[str, Any]) -> None:
+    pytest.importorskip("jinja2")
+    select_patches(candidates, tmp_path / "set", changed(**other), preview=True)
+    select_patches(candidates, tmp_path / "whole", SETTINGS)
+    select_patches(candidates, tmp_path / "set", SETTINGS)
+    (tmp_path / "set" / "preview.html").unlink()
+    assert files(tmp_path / "set") == files(tmp_path / "whole")
+
+
+def test_a_picture_changed_after_the_preview_is_scored_again(tmp_path: Path, candidates: Path) -> None:
+    pytest.importorskip("jinja2")
+    half = changed(min_difference="50%")
+    before = select_patches(candidates, tmp_path / "set", half, preview=True)
+    write_image(candidates / "made" / "a.png", read_image(candidates / "made" / "a.png") // 2)
+    after = select_patches(candidates, tmp_path / "set", half)
+    assert after["thresholds"] != before["thresholds"]
+
+
+def test_two_processes_give_the_same_bytes(tmp_path: Path, candidates: Path) -> None:
+    settings = changed(keep=20, test_fraction=0.3, batch_size=6)
+    one = select_patches(candidates, tmp_path / "one", settings)
+    two = select_patches(candidates, tmp_path / "two", settings, engine=choose_engine(jobs=2))
+    assert two | {"dataset": one["dataset"]} == one
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bytes(tmp_path: Path, candidates: Path) -> None:
+    pytest.importorskip("ray")
+    for name, how in (("keep", changed(keep=20, test_fraction=0.3)), ("plain", SETTINGS)):
+        select_patches(candidates, tmp_path / name / "one", how)
+        select_patches(candidates, tmp_path / name / "ray", how, engine=choose_engine("ray", jobs=2))
+        assert files(tmp_path / name / "one") == files(tmp_path / name / "ray")
+
+
+def test_large_pictures_are_arrays_on_disk(tmp_path: Path, candidates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    select_patches(candidates, tmp_path / "one", SETTINGS)
+    monkeypatch.setattr(importlib.import_module("goldeye.images.spool"), "IN_MEMORY", 1000)
+    select_patches(candidates, tmp_path / "two", SETTINGS)
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_a_full_disk_is_no_fault_of_a_photo(tmp_path: Path, candidates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, *given: Any, **how: Any) -> None:
+        raise ImageError(f"'{path}' cannot be written: No space left on device.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("goldeye.curate.cut.write_image", full)
+        with pytest.raises(ImageError, match="No space left"):
+            select_patches(candidates, tmp_path / "set", SETTINGS)
+    select_patches(candidates, tmp_path / "set", SETTINGS)
+    select_patches(candidates, tmp_path / "whole", SETTINGS)
+    assert files(tmp_path / "set") == files(tmp_path / "whole")
