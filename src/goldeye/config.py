@@ -40,6 +40,7 @@ class DataConfig(Strict):
     source: Literal["photos", "dataset"] = "photos"
     target: Literal["original", "positive", "positive+negative"] = "original"
     split: str | None = Field(None, description="of a dataset with splits; train unless given")
+    min_votes: int = Field(1, ge=1, description="votes a candidate of a dataset needs for its label to count")
     degradation: str = "hggt"
     crop: int = Field(256, ge=16, description="side of the GT crop in pixels")
     batch: int = Field(12, ge=1)
@@ -52,6 +53,8 @@ class DataConfig(Strict):
             raise ValueError(f"target '{self.target}' needs labels: set data.source to 'dataset'")
         if self.source == "photos" and self.split is not None:
             raise ValueError("a folder of photos has no splits: data.split is for datasets")
+        if self.target == "original" and self.min_votes != 1:
+            raise ValueError("target 'original' takes every group: data.min_votes is for targets with labels")
         return self
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from goldeye.annotate.assign import Assigner, GroupPictures
 from goldeye.annotate.server import person_link
-from goldeye.annotate.store import CountedVote, Store
+from goldeye.annotate.store import CountedVote, Store, utc_now
 from goldeye.errors import InvalidInput
 
 
@@ -132,6 +132,7 @@ def test_counted_votes_are_the_last_answers_of_complete_groups(path: Path) -> No
         store.invite(name)
     groups = [GroupPictures("g", Path("o.png"), {"01": Path("a.png"), "02": Path("b.png")})]
     assigner = Assigner(store, groups)
+    begun = utc_now()
     ada, _ = assigner.claim(1)
     bo, _ = assigner.claim(2)
     assert ada is not None
@@ -148,8 +149,10 @@ def test_counted_votes_are_the_last_answers_of_complete_groups(path: Path) -> No
     assert store.counted_votes() == []
     answer(1, "02", "Similar", 2000, 4)
     answer(2, "01", "Negative", 9000, 1)
-    expected = [CountedVote("g", "01", "Positive", "Ada", 5.0), CountedVote("g", "02", "Similar", "Ada", 5.0)]
-    assert store.counted_votes() == expected
+    counted = store.counted_votes()
+    spent = ("Ada", 5.0, counted[0].started, counted[0].ended, True)
+    assert counted == [CountedVote("g", "01", "Positive", *spent), CountedVote("g", "02", "Similar", *spent)]
+    assert begun <= counted[0].started < counted[0].ended <= utc_now()
     progress = store.progress()
     assert (progress.by_group, progress.by_person, progress.answers) == ({"g": 1}, {"Ada": 1}, 5)
     answer(1, "02", None, 100, 5)  # taken back: the group is open again

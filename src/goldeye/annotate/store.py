@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -119,13 +122,19 @@ class Person:
 
 
 class CountedVote(NamedTuple):
-    """A label that counts. `seconds` is the active time that `person` spent on the whole group."""
+    """A label that counts, or a surplus one. `seconds` is the active time that `person` spent on the whole group.
+
+    `started` and `ended` (UTC): when the group was first shown to the person, and their last answer to it.
+    """
 
     group: str
     candidate: str
     label: str
     person: str
     seconds: float
+    started: datetime
+    ended: datetime
+    counted: bool = True
 
 
 @dataclass(frozen=True)
@@ -149,10 +158,11 @@ def _hash(token: str) -> str:
 class Store:
     """People and votes in `url_or_path`, a SQLite file (made when missing) or a `sqlite:///…` URL.
 
+    `read_only` never makes or changes a file beside the database, so that it may lie where nothing can be written.
     Raises InvalidInput when the database cannot be opened, is not Goldeye's, or has an unknown version.
     """
 
-    def __init__(self, url_or_path: str | Path) -> None:
+    def __init__(self, url_or_path: str | Path, *, read_only: bool = False) -> None:
         text = str(url_or_path)
         self.url = sa.make_url(text) if "://" in text else sa.URL.create("sqlite", database=text)
         if self.url.get_backend_name() != "sqlite" or self.url.database in (None, "", ":memory:"):
@@ -160,37 +170,63 @@ class Store:
         self.path = Path(str(self.url.database))
         if not self.path.parent.is_dir():
             raise InvalidInput(f"The folder '{self.path.parent}' of the annotation database does not exist.")
-        self._engine = sa.create_engine(self.url, connect_args={"timeout": 30})
+        self._copy: TemporaryDirectory[str] | None = None
+        self._engine = self._open_to_read() if read_only else sa.create_engine(self.url, connect_args={"timeout": 30})
         self._writer = self._engine.execution_options(write=True)
-        sa.event.listen(self._engine, "connect", _set_up_connection)
+        sa.event.listen(self._engine, "connect", _set_up_reading if read_only else _set_up_connection)
         sa.event.listen(self._engine, "begin", _begin)
         try:
-            self._open_schema()
+            with self.read() if read_only else self.write() as connection:
+                self._check_schema(connection, make=not read_only)
+        except InvalidInput:
+            self.close()
+            raise
         except SQLAlchemyError as error:
+            self.close()
             reason = getattr(error, "orig", error)
             raise InvalidInput(f"The annotation database '{self.path}' cannot be opened: {reason}.") from error
         with self.read() as connection:
             secret = connection.execute(sa.select(meta.c.value).where(meta.c.key == "secret")).scalar_one()
         self._secret = bytes.fromhex(secret)
 
-    def _open_schema(self) -> None:
-        with self.write() as connection:
-            names = set(sa.inspect(connection).get_table_names())
-            if not names:
-                tables.create_all(connection)
-                rows = [
-                    {"key": "schema", "value": SCHEMA_VERSION},
-                    {"key": "secret", "value": secrets.token_hex(32)},
-                ]
-                connection.execute(sa.insert(meta), rows)
-            elif not {"meta", "person", "assignment", "vote"} <= names:
-                raise InvalidInput(f"'{self.path}' is a database, but not one of Goldeye's annotations.")
-            version = connection.execute(sa.select(meta.c.value).where(meta.c.key == "schema")).scalar_one_or_none()
-            if version != SCHEMA_VERSION:
-                raise InvalidInput(
-                    f"The annotation database '{self.path}' has version {version}; this Goldeye reads version "
-                    f"{SCHEMA_VERSION} only."
-                )
+    def _open_to_read(self) -> sa.Engine:
+        """An engine on the file itself while a server has it open, else on a copy in a temporary folder.
+
+        SQLite's write-ahead log wants two files beside the database even to read. With a server they are there, and
+        its locks keep both sides consistent; without, nobody writes and a copy is the same.
+        """
+        beside = [self.path.with_name(self.path.name + ending) for ending in ("-wal", "-shm")]
+        source = self.path
+        if not all(path.exists() for path in beside):
+            self._copy = TemporaryDirectory(prefix="goldeye-")
+            source = Path(self._copy.name) / "annotations.sqlite"
+            for path, ending in ((self.path, ""), (beside[0], "-wal")):
+                if path.exists():
+                    shutil.copyfile(path, f"{source}{ending}")
+            if all(path.exists() for path in beside):  # a server began meanwhile
+                source = self.path
+        address = f"{source.absolute().as_uri()}?mode=ro"
+        return sa.create_engine(
+            self.url, creator=lambda: sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False)
+        )
+
+    def _check_schema(self, connection: sa.Connection, *, make: bool) -> None:
+        names = set(sa.inspect(connection).get_table_names())
+        if not names and make:
+            tables.create_all(connection)
+            rows = [
+                {"key": "schema", "value": SCHEMA_VERSION},
+                {"key": "secret", "value": secrets.token_hex(32)},
+            ]
+            connection.execute(sa.insert(meta), rows)
+        elif not {"meta", "person", "assignment", "vote"} <= names:
+            raise InvalidInput(f"'{self.path}' is a database, but not one of Goldeye's annotations.")
+        version = connection.execute(sa.select(meta.c.value).where(meta.c.key == "schema")).scalar_one_or_none()
+        if version != SCHEMA_VERSION:
+            raise InvalidInput(
+                f"The annotation database '{self.path}' has version {version}; this Goldeye reads version "
+                f"{SCHEMA_VERSION} only."
+            )
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -205,8 +241,10 @@ class Store:
             yield connection
 
     def close(self) -> None:
-        """Close all connections; the store can be used again afterwards."""
+        """Close all connections; a store that is not read-only can be used again afterwards."""
         self._engine.dispose()
+        if self._copy is not None:
+            self._copy.cleanup()
 
     def keyed_hash(self, *parts: object) -> bytes:
         """HMAC-SHA-256 of the parts under this store's secret: repeatable here, unpredictable elsewhere."""
@@ -284,17 +322,26 @@ class Store:
             row = connection.execute(query).one_or_none()
         return None if row is None else _person(row)
 
+    def pseudonym(self, name: str) -> str:
+        """What a person is called outside this store: the same each time, and not to be traced back without it."""
+        return f"p-{self.keyed_hash('person', name).hex()[:8]}"
+
     # Results ----------------------------------------------------------------------------------------------------
 
-    def counted_votes(self) -> list[CountedVote]:
+    def counted_votes(self, *, surplus: bool = False) -> list[CountedVote]:
         """The labels that count: the last answer to each candidate of every complete normal assignment.
 
+        With `surplus` also those of surplus assignments, which do not count (`counted` is False).
         Ordered by group, then by assignment as they were given out, then by candidate.
         """
-        counts = sa.and_(assignment.c.kind == "normal", assignment.c.status == "complete")
+        statuses = ("complete", "surplus") if surplus else ("complete",)
+        counts = sa.and_(assignment.c.kind == "normal", assignment.c.status.in_(statuses))
         totals = (
             sa.select(
-                vote.c.assignment, sa.func.max(vote.c.id).label("last"), sa.func.sum(vote.c.active_ms).label("ms")
+                vote.c.assignment,
+                sa.func.max(vote.c.id).label("last"),
+                sa.func.sum(vote.c.active_ms).label("ms"),
+                sa.func.max(vote.c.server_time).label("ended"),
             )
             .join(assignment, assignment.c.id == vote.c.assignment)
             .where(counts)
@@ -302,12 +349,25 @@ class Store:
             .subquery()
         )
         spent = (
-            sa.select(totals.c.assignment, sa.func.sum(totals.c.ms).label("ms"))
+            sa.select(
+                totals.c.assignment,
+                sa.func.sum(totals.c.ms).label("ms"),
+                sa.func.max(totals.c.ended).label("ended"),
+            )
             .group_by(totals.c.assignment)
             .subquery()
         )
         query = (
-            sa.select(assignment.c.group, vote.c.candidate, vote.c.label, person.c.name, spent.c.ms)
+            sa.select(
+                assignment.c.group,
+                vote.c.candidate,
+                vote.c.label,
+                person.c.name,
+                spent.c.ms,
+                assignment.c.created,
+                spent.c.ended,
+                assignment.c.status,
+            )
             .join(totals, totals.c.last == vote.c.id)
             .join(assignment, assignment.c.id == vote.c.assignment)
             .join(spent, spent.c.assignment == assignment.c.id)
@@ -316,7 +376,20 @@ class Store:
         )
         with self.read() as connection:
             rows = connection.execute(query).all()
-        return [CountedVote(group, candidate, label, name, ms / 1000) for group, candidate, label, name, ms in rows]
+        return [
+            CountedVote(group, candidate, label, name, ms / 1000, started, ended, status == "complete")
+            for group, candidate, label, name, ms, started, ended, status in rows
+        ]
+
+    def answered(self) -> set[tuple[str, str]]:
+        """(group, person) wherever the person gave a normal answer, whether it counts, is open or came too late."""
+        query = (
+            sa.select(assignment.c.group, person.c.name)
+            .join(person, person.c.id == assignment.c.person)
+            .where(assignment.c.kind == "normal", sa.exists().where(vote.c.assignment == assignment.c.id))
+        )
+        with self.read() as connection:
+            return {(group, name) for group, name in connection.execute(query)}
 
     def progress(self) -> Progress:
         """How far the annotation is; people and groups without a complete assignment are left out of the counts."""
@@ -344,6 +417,10 @@ def _set_up_connection(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin in `_begin`, not where the driver guesses
     for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _set_up_reading(connection: Any, record: Any) -> None:
+    connection.isolation_level = None
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -45,15 +45,18 @@ class LabelledGroup:
     negatives: tuple[Rated, ...]
 
 
-def labelled_groups(dataset: Dataset, target: str, split: str | None) -> list[LabelledGroup]:
-    """The groups that `target` trains on: all (original), those with a positive, or with a positive or negative."""
+def labelled_groups(dataset: Dataset, target: str, split: str | None, *, min_votes: int = 1) -> list[LabelledGroup]:
+    """The groups that `target` trains on: all (original), those with a positive, or with a positive or negative.
+
+    A candidate with fewer than `min_votes` votes has no label.
+    """
     if split is None and any(group.split is not None for group in dataset.groups):
         split = "train"  # the test photos' groups are for tests
     groups = dataset.select(split) if split else dataset.groups
     if target == "original":
         return [LabelledGroup(group.id, group.original, (), ()) for group in groups]
-    labels = finals(dataset)
-    votes = max(final.votes for group in labels.values() for final in group.values())
+    labels = finals(dataset, min_votes=min_votes)
+    votes = max((final.votes for group in labels.values() for final in group.values()), default=0)
     found = []
     for group in groups:
         final = labels.get(group.id, {})
@@ -66,7 +69,8 @@ def labelled_groups(dataset: Dataset, target: str, split: str | None) -> list[La
         if rated[Label.POSITIVE] or (target == "positive+negative" and rated[Label.NEGATIVE]):
             found.append(LabelledGroup(group.id, group.original, rated[Label.POSITIVE], rated[Label.NEGATIVE]))
     if not found:
-        raise InvalidInput(f"No group of '{dataset.path}' has the labels that target '{target}' needs.")
+        enough = f" from {min_votes} votes or more" if min_votes > 1 else ""
+        raise InvalidInput(f"No group of '{dataset.path}' has the labels{enough} that target '{target}' needs.")
     return found
 
 
@@ -84,7 +88,7 @@ class MultiGTDataset(TorchDataset[Sample]):
             raise InvalidInput("No dataset to train on: set data.path (--set data.path=DATASET).")
         dataset = Dataset.open(config.path)
         dataset.check()
-        self.groups = labelled_groups(dataset, config.target, config.split)
+        self.groups = labelled_groups(dataset, config.target, config.split, min_votes=config.min_votes)
         require_size([group.original for group in self.groups], config.crop)
         self._config, self._scale, self._seed = config, scale, seed
         self._vote_weighting = vote_weighting

@@ -27,7 +27,8 @@ from goldeye.config import Strict, load_recipe
 from goldeye.curate.enhance import enhance_photos
 from goldeye.curate.select import SelectSettings, select_patches
 from goldeye.dataset.groups import Dataset
-from goldeye.dataset.labels import Label, finals, label_stats, stats_text
+from goldeye.dataset.labels import Label, finals, label_stats
+from goldeye.dataset.tables import stats_text
 from goldeye.degrade import degrade_folder
 from goldeye.demo.annotators import RULE, ScriptedAnnotator, annotate_over_http
 from goldeye.demo.photos import SPOIL, TEST, TRAIN, write_oversharpened, write_photos
