@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 from goldeye import __version__, batch
-from goldeye.errors import GoldeyeError, Interrupted, InvalidInput
+from goldeye.errors import GoldeyeError, Interrupted, InvalidInput, unknown_name
 from goldeye.runtime import prepare_process
 
 if TYPE_CHECKING:
@@ -257,6 +257,78 @@ def pairs(
     _finish("pairs", make_pairs(source, output, clean=clean, scale=scale, noise_bank=noise_bank), json_)
 
 
+@app.command()
+def mobile(
+    phone: Annotated[Path, typer.Argument(help="A folder of a phone's pictures.")],
+    dslr: Annotated[Path, typer.Argument(help="The DSLR's pictures, registered with them and named alike.")],
+    output: Output,
+    targets: Annotated[str | None, typer.Option(help="Of T1,T2,T3,T4 (default: all that have their model).")] = None,
+    perceptual: Annotated[str | None, typer.Option(help="The SR model of T2: a file, a run or a known name.")] = None,
+    psnr: Annotated[str | None, typer.Option(help="The SR model of T3.")] = None,
+    scale: Annotated[int, typer.Option(min=2, help="How much smaller LR is than HR.")] = 4,
+    max_shift: Annotated[float, typer.Option(min=0, help="Pixels that the two may lie apart.")] = 2.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse pairs with too little detail to check.")] = False,
+    tile: Annotated[int, typer.Option("-t", "--tile", min=0, help="Side of a tile in pixels; 0 is automatic.")] = 0,
+    device: Device = "auto",
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make HR and LR of registered phone and DSLR pictures, in four ways (RGAN)."""
+    prepare_process()
+    from goldeye.curate.mobile import make_mobile
+    from goldeye.devices import choose_device
+
+    result, notes = make_mobile(
+        phone,
+        dslr,
+        output,
+        targets=None if targets is None else [name.strip() for name in targets.split(",")],
+        perceptual=perceptual,
+        psnr=psnr,
+        scale=scale,
+        max_shift=max_shift,
+        strict=strict,
+        tile=tile,
+        device=str(choose_device(device)),
+    )
+    for note in notes:
+        typer.echo(f"note: {note}", err=True)
+    _finish("mobile", result, json_)
+
+
+@app.command("testset")
+def draw_testset(
+    dataset: Annotated[Path, typer.Argument(help="A labelled dataset.")],
+    output: Output,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many groups.")] = 100,
+    at_most: Annotated[bool, typer.Option("--at-most", help="Take fewer where there are no more.")] = False,
+    min_positives: Annotated[int, typer.Option(min=1, help="Least positives of a group.")] = 2,
+    preset: Annotated[str, typer.Option(help="What makes the LR pictures, as in `goldeye degrade`.")] = "hggt",
+    scale: Annotated[int, typer.Option(min=1, help="How much smaller the LR is.")] = 4,
+    split: Annotated[
+        str | None, typer.Option(help="train, test or all (default: test, where the dataset has splits).")
+    ] = None,
+    seed: Seed = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a Test-N set of a labelled dataset: groups with several positives, and their LR pictures."""
+    from goldeye.curate.testset import make_testset
+
+    made = make_testset(
+        dataset,
+        output,
+        count=count,
+        at_most=at_most,
+        min_positives=min_positives,
+        preset=preset,
+        scale=scale,
+        seed=seed,
+        split=split,
+    )
+    _print("testset", made, json_, lambda: f"{made['groups']} of {made['suitable']} groups: {made['gt']}, {made['lr']}")
+
+
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
@@ -346,14 +418,19 @@ def enhance(
     output: Output,
     enhancer: Annotated[list[str] | None, typer.Option(help="NAME=MODEL, or a run folder or weights file.")] = None,
     folder: Annotated[list[str] | None, typer.Option(help="NAME=DIR with results made elsewhere.")] = None,
-    tile: Annotated[int, typer.Option("-t", "--tile", min=0, help="Side of a tile in pixels; 0 is automatic.")] = 0,
+    tile: Annotated[int, typer.Option("-t", "--tile", min=0, help="Side of a tile in pixels; 0 is 512.")] = 0,
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make all candidates again.")] = False,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Pictures worked on at once.")] = 1,
+    engine: Annotated[str, typer.Option(help="local (processes on this machine) or ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster: HOST:PORT or auto.")] = None,
     device: Device = "auto",
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Enhance photos with any number of enhancers, and take results made elsewhere."""
     prepare_process()
+    from goldeye.curate.engines import choose_engine
     from goldeye.curate.enhance import enhance_photos
     from goldeye.devices import choose_device
 
@@ -361,13 +438,16 @@ def enhance(
     folders = {name: Path(path) for name, path in (_named(text) for text in folder or [])}
     if len(enhancers) + len(folders) < len(enhancer or []) + len(folder or []):
         raise InvalidInput("Two candidates have the same name; use NAME=… with different names.")
+    where = str(choose_device(device))
     result = enhance_photos(
         photos,
         output,
         enhancers=enhancers,
         folders=folders,
         tile=tile,
-        device=str(choose_device(device)),
+        precision=precision,
+        device=where,
+        engine=choose_engine(engine, jobs=jobs, address=address, gpu=where.startswith("cuda")),
         overwrite=overwrite,
     )
     _finish("enhance", result, json_)
@@ -383,34 +463,73 @@ def _named(text: str) -> tuple[str, str]:
 def select(
     candidates: Annotated[Path, typer.Argument(help="The folder that `goldeye enhance` wrote.")],
     output: Output,
-    patch_size: Annotated[int, typer.Option(min=16)] = 512,
-    min_std: Annotated[float, typer.Option(min=0, help="Texture: least std of grey, of 255.")] = 30.0,
-    min_high_frequency: Annotated[float, typer.Option(min=0, help="Detail: least std of the Laplacian pyramid.")] = 6.0,
-    min_difference: Annotated[float, typer.Option(min=0, help="Least mean |enhanced - original|, of 255.")] = 2.0,
+    preset: Annotated[str, typer.Option(help="default, or paper: thresholds of HGGT's script.")] = "default",
+    patch_size: Annotated[int, typer.Option(min=16, help="Side of a patch in pixels.")] = 512,
+    stride: Annotated[int, typer.Option(min=1, help="Step of the grid of windows in pixels.")] = 16,
+    measure: Annotated[str | None, typer.Option(help="Of high frequencies: pyramid (default) or laplacian.")] = None,
+    min_std: Annotated[
+        str | None, typer.Option(metavar="NUMBER|%", help="Texture: least std of grey, of 255 (30), or a quantile.")
+    ] = None,
+    min_high_frequency: Annotated[
+        str | None, typer.Option(metavar="NUMBER|%", help="Detail: least score of the measure (6; laplacian 30).")
+    ] = None,
+    min_difference: Annotated[
+        str | None, typer.Option(metavar="NUMBER|%", help="Least mean |enhanced - original|, of 255 (2).")
+    ] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Raise the thresholds until so many groups remain.")] = None,
     max_overlap: Annotated[float, typer.Option(min=0, max=1, help="Share of a patch's area.")] = 0.5,
     per_photo: Annotated[int | None, typer.Option(min=1, help="At most so many patches a photo.")] = None,
+    duplicate_distance: Annotated[
+        int, typer.Option(min=-1, max=64, help="Bits of 64 in which near-duplicates differ at most; -1: keep them.")
+    ] = 8,
     test: Annotated[list[str] | None, typer.Option(help="A photo (its name) for the test split.")] = None,
     test_fraction: Annotated[float, typer.Option(min=0, max=1, help="Share of photos for the test split.")] = 0.0,
+    shuffle: Annotated[bool, typer.Option(help="Mix the groups of all photos before they are put into ranges.")] = True,
+    batch_size: Annotated[int, typer.Option(min=1, help="Groups in a range folder.")] = 500,
+    preview: Annotated[bool, typer.Option("--preview", help="Write only OUTPUT/preview.html, to choose by.")] = False,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Processes.")] = 1,
+    engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster.")] = None,
     seed: Seed = 0,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Cut patch groups worth labelling, in the official HGGT layout, split by photo."""
-    from goldeye.curate.select import SelectSettings, select_patches
+    from goldeye.config import validate
+    from goldeye.curate.engines import choose_engine
+    from goldeye.curate.select import PRESETS, SelectSettings, select_patches, select_text
+    from goldeye.errors import unknown_name
 
-    settings = SelectSettings(
-        patch_size=patch_size,
-        min_std=min_std,
-        min_high_frequency=min_high_frequency,
-        min_difference=min_difference,
-        max_overlap=max_overlap,
-        per_photo=per_photo,
-        test=tuple(test or ()),
-        test_fraction=test_fraction,
-        seed=seed,
-    )
-    summary = select_patches(candidates, output, settings)
-    _print("select", summary, json_, lambda: "\n".join(f"{key}: {value}" for key, value in summary.items()))
+    if preset not in PRESETS:
+        raise unknown_name("preset", preset, PRESETS)
+    given = {
+        "measure": measure,
+        "min_std": min_std,
+        "min_high_frequency": min_high_frequency,
+        "min_difference": min_difference,
+    }
+    values = {
+        "patch_size": patch_size,
+        "stride": stride,
+        "keep": keep,
+        "max_overlap": max_overlap,
+        "per_photo": per_photo,
+        "duplicate_distance": duplicate_distance,
+        "test": tuple(test or ()),
+        "test_fraction": test_fraction,
+        "shuffle": shuffle,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    values |= PRESETS[preset] | {key: value for key, value in given.items() if value is not None}
+    settings = validate(SelectSettings, values, where="the selection")
+    workers = choose_engine(engine, jobs=jobs, address=address)
+    summary = select_patches(candidates, output, settings, engine=workers, preview=preview)
+    for item in summary["failed"]:
+        typer.echo(f"failed: {item['input']}: {item['error']}", err=True)
+    _print("select", summary, json_, lambda: select_text(summary))
+    if summary["failed"]:
+        raise typer.Exit(1)
 
 
 @annotate_app.command("serve")
@@ -456,15 +575,114 @@ def annotate_invite(
     _print("annotate", {"name": name, "link": link}, json_, lambda: link)
 
 
+Labelled = Annotated[Path, typer.Argument(help="A dataset with votes.")]
+Database = Annotated[str | None, typer.Option(help="The annotation store, when it is not the one dataset.yaml names.")]
+Split = Annotated[str | None, typer.Option(help="Only the groups of one split: train or test.")]
+
+
+def _known_form(value: str) -> str:
+    known = ("text", "md", "csv", "json")
+    if value not in known:
+        raise unknown_name("format", value, known)
+    return value
+
+
+Form = Annotated[str, typer.Option("--format", help="text, md, csv or json.", callback=_known_form)]
+
+
 @labels_app.command("stats")
-def labels_stats(dataset: Annotated[Path, typer.Argument()], json_: Json = False) -> None:
+def labels_stats(
+    dataset: Labelled,
+    database: Database = None,
+    split: Split = None,
+    min_votes: Annotated[int, typer.Option(min=1, help="Votes a candidate needs for a final label.")] = 1,
+    form: Form = "text",
+    json_: Json = False,
+) -> None:
     """The paper's Tables 1-3 for a dataset: annotations, final labels, positives per group."""
     from goldeye.dataset.groups import Dataset
-    from goldeye.dataset.labels import label_stats, stats_text
+    from goldeye.dataset.labels import label_stats, read_votes
+    from goldeye.dataset.tables import stats_text
 
-    opened = Dataset.open(dataset)
-    stats = label_stats(opened)
-    _print("labels", stats, json_, lambda: stats_text(stats, opened.enhancer_names))
+    opened = Dataset.open(dataset, split)
+    stats = label_stats(opened, read_votes(opened, database=database), min_votes=min_votes)
+    _print("labels", stats, json_ or form == "json", lambda: stats_text(stats, opened.enhancer_names, form))
+
+
+@labels_app.command("agreement")
+def labels_agreement(
+    dataset: Labelled,
+    database: Database = None,
+    split: Split = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the 95 % intervals; 0: none.")] = 1000,
+    worst: Annotated[int, typer.Option(min=0, help="How many groups with most disagreement to list.")] = 20,
+    seed: Seed = 0,
+    form: Form = "text",
+    json_: Json = False,
+) -> None:
+    """How far annotators agree: raw, Fleiss' kappa, Krippendorff's alpha, by model and by annotator."""
+    from goldeye.dataset.agreement import label_agreement
+    from goldeye.dataset.groups import Dataset
+    from goldeye.dataset.labels import read_votes
+    from goldeye.dataset.tables import agreement_text
+
+    opened = Dataset.open(dataset, split)
+    votes = read_votes(opened, database=database)
+    figures = label_agreement(opened, votes, bootstrap=bootstrap, seed=seed, worst=worst)
+    _print("labels", figures, json_ or form == "json", lambda: agreement_text(figures, opened.enhancer_names, form))
+
+
+@labels_app.command("export")
+def labels_export(
+    dataset: Annotated[Path, typer.Argument(help="A dataset with votes.")],
+    output: Output,
+    format_: Annotated[
+        str, typer.Option("--format", help="official, csv, parquet, positives, preferences or huggingface.")
+    ],
+    split: Annotated[str | None, typer.Option(help="train or test.")] = None,
+    min_votes: Annotated[int, typer.Option(min=1, help="Fewer votes make no final label.")] = 1,
+    database: Annotated[str | None, typer.Option(help="The store of votes, when it is another.")] = None,
+    names: Annotated[bool, typer.Option("--names", help="csv, parquet: people's names, not pseudonyms.")] = False,
+    with_pictures: Annotated[bool, typer.Option("--with-pictures", help="official: the pictures, too.")] = False,
+    with_original: Annotated[
+        bool, typer.Option("--with-original/--no-original", help="preferences: pairs with the original, too.")
+    ] = True,
+    json_: Json = False,
+) -> None:
+    """Write votes and labels in another form (docs/label-files.md)."""
+    from goldeye.dataset.exchange import export_labels, export_text
+
+    summary = export_labels(
+        dataset,
+        output,
+        format_,
+        split=split,
+        min_votes=min_votes,
+        database=database,
+        names=names,
+        with_pictures=with_pictures,
+        with_original=with_original,
+    )
+    _print("labels", summary, json_, lambda: export_text(summary))
+
+
+@labels_app.command("import")
+def labels_import(
+    dataset: Annotated[Path, typer.Argument(help="The dataset that gets the votes.")],
+    source: Annotated[Path, typer.Argument(help="A folder of official label files, a csv or a Parquet file.")],
+    format_: Annotated[
+        str | None, typer.Option("--format", help="official, csv or parquet; guessed when not given.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other answers of the same people.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check.")] = False,
+    database: Annotated[str | None, typer.Option(help="The store of votes, when it is another.")] = None,
+    json_: Json = False,
+) -> None:
+    """Check votes made elsewhere, and take them as label files: all or none."""
+    from goldeye.dataset.exchange import import_labels, import_text
+
+    summary = import_labels(dataset, source, format_, overwrite=overwrite, dry_run=dry_run, database=database)
+    _print("labels", summary, json_, lambda: import_text(summary))
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
