@@ -68,6 +68,7 @@ def tables(draw: st.DrawFn, letters: str = "PSN-") -> list[list[str]]:
 
 
 @given(tables())
+@settings(deadline=None)
 def test_alpha_equals_the_library_with_votes_missing(table: list[list[str]]) -> None:
     counts = counts_of(table)
     figures = figures_of(table)["all"]
@@ -82,6 +83,7 @@ def test_alpha_equals_the_library_with_votes_missing(table: list[list[str]]) -> 
 
 
 @given(tables("PSN"))
+@settings(deadline=None)
 def test_kappa_equals_fleiss_where_all_candidates_have_as_many_votes(table: list[list[str]]) -> None:
     counts = counts_of(table)
     figures = figures_of(table)["all"]
@@ -99,6 +101,7 @@ def test_kappa_by_hand() -> None:
 
 
 @given(tables())
+@settings(deadline=None)
 def test_kappa_and_raw_agreement_follow_the_formulas_for_unequal_numbers(table: list[list[str]]) -> None:
     """Gwet: p_a over candidates with two votes or more, the chance shares over all candidates with a vote."""
     figures = figures_of(table)["all"]
@@ -121,6 +124,7 @@ def test_kappa_and_raw_agreement_follow_the_formulas_for_unequal_numbers(table: 
 
 
 @given(tables())
+@settings(deadline=None)
 def test_each_model_has_the_figures_of_a_dataset_of_it_alone(table: list[list[str]]) -> None:
     found = figures_of(table)["candidates"]
     for number, slot in enumerate(found):
@@ -135,6 +139,7 @@ def test_each_model_has_the_figures_of_a_dataset_of_it_alone(table: list[list[st
 
 
 @given(tables())
+@settings(deadline=None)
 def test_an_annotator_is_compared_with_the_other_votes_on_the_same_candidates(table: list[list[str]]) -> None:
     found = figures_of(table)["per_annotator"]
     texts = [text for group in table for text in group]
@@ -154,6 +159,7 @@ def test_an_annotator_is_compared_with_the_other_votes_on_the_same_candidates(ta
 
 
 @given(tables("PSN").filter(lambda table: len(table[0][0]) == 2))
+@settings(deadline=None)
 def test_of_two_annotators_each_has_the_alpha_of_the_pair(table: list[list[str]]) -> None:
     figures = figures_of(table)
     for row in figures["per_annotator"].values():

@@ -6,7 +6,8 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,19 @@ import pytest
 from goldeye import cli
 from goldeye.dataset.exchange import export_labels, import_labels, write_label_file
 from goldeye.dataset.groups import Dataset, DatasetSettings, DatasetWriter, Enhancer
-from goldeye.dataset.labels import Label, read_votes
+from goldeye.dataset.labels import Label, pseudonyms, read_votes
 from goldeye.errors import InvalidInput
 from goldeye.images import write_image
 
 P, S, N = Label.POSITIVE, Label.SIMILAR, Label.NEGATIVE
 HEADER = "group,candidate,label,voter"
 GOOD = ["x,01,Positive,anna", "x,02,Similar,anna", "y,01,Negative,anna", "y,02,Similar,anna"]
+
+
+@pytest.fixture(autouse=True)
+def no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """os.sync waits for all that any program wrote, which takes long on a busy machine."""
+    monkeypatch.setattr(os, "sync", lambda: None)
 
 
 @pytest.fixture
@@ -89,6 +96,7 @@ def test_a_table_with_the_needed_columns_alone(dataset: Dataset, tmp_path: Path)
         ("x,01,Positive,a\\b", "cannot be the name of a folder"),
         ("x,01,Positive,.hidden", "the voter '.hidden' cannot"),
         (f"x,01,Positive,{'é' * 120}", "cannot be the name of a folder"),
+        ("x,01,Positive,People.csv", "the voter 'People.csv' cannot"),
         ("x,01,Positive,", "line 6: no voter"),
         (",01,Positive,anna", "line 6: no group"),
         ("x,01,Positive", "line 6: 3 cells, but 4 columns"),
@@ -259,16 +267,16 @@ def test_people_csv_names_the_voters(dataset: Dataset, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("slot,group,person\n", "people.csv: the columns must be group, slot, person"),
-        ("group,slot,person\nx,A\n", "people.csv, line 2: 2 cells, but 3 columns"),
+        ("slot,group,voter\n", "people.csv: the columns must be group, slot, person"),
+        ("group,slot,person\nx,A\n", "people.csv, line 2: not a group, a slot and a person"),
         ("group,slot,person\nx,A,p\nx,A,q\n", "people.csv, line 3: slot 'A' of group 'x' is there twice"),
         (
             "group,slot,person\nx,A,p\nx,B,p\n",
-            "0-2/B/x.json: 'p' has a label file for this group already, 0-2/A/x.json",
+            "people.csv, line 3: person 'p' has a slot of group 'x' already",
         ),
         ("group,slot,person\nx,A,p\nx,C,q\n", "people.csv: there is no label file of slot 'C' for group 'x'"),
         ("group,slot,person\nx,A,../p\n", "the voter '../p' cannot be the name of a folder"),
-        ("group,slot,person\nx,A,\n", "0-2/A/x.json: the voter has no name"),
+        ("group,slot,person\nx,A,\n", "people.csv, line 2: not a group, a slot and a person"),
     ],
 )
 def test_each_wrong_line_of_people_csv(dataset: Dataset, tmp_path: Path, text: str, told: str) -> None:
@@ -410,6 +418,34 @@ def test_nothing_is_written_through_a_link_or_over_a_folder(dataset: Dataset, tm
     assert not list(outside.rglob("*.json"))
 
 
+def test_no_link_of_the_dataset_or_source_leads_elsewhere(dataset: Dataset, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    labels_folder(outside / "labels", "A")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "Train").symlink_to(outside)
+    refused(dataset, tmp_path / "in", "Train: a symbolic link")
+    shutil.rmtree(outside / "labels")
+    # What an import that was killed leaves, made by somebody else.
+    (dataset.path / ".labels-import").symlink_to(outside)
+    (dataset.path / ".labels.old").symlink_to(outside)
+    import_labels(dataset.path, write_csv(tmp_path / "v.csv", [line.replace("anna", "bert") for line in GOOD]))
+    import_labels(dataset.path, write_csv(tmp_path / "w.csv", GOOD))
+    assert not list(outside.iterdir())
+    assert len(content(dataset.path / "labels")) == 4
+    assert not list(dataset.path.glob(".*"))
+
+
+@pytest.mark.parametrize(("first", "second"), [("Anna", "anna"), ("Jos\u00e9", "Jose\u0301")])
+def test_two_voters_in_what_many_systems_take_for_one_folder(
+    dataset: Dataset, tmp_path: Path, first: str, second: str
+) -> None:
+    lines = [line.replace("anna", voter) for voter in (first, second) for line in GOOD]
+    told = f"{second!r} on group 'x': some systems would take its folder for that of {first!r}"
+    refused(dataset, write_csv(tmp_path / "v.csv", lines), told)
+    import_labels(dataset.path, write_csv(tmp_path / "v.csv", lines[:4]))
+    refused(dataset, write_csv(tmp_path / "v.csv", lines[4:]), told, overwrite=True)
+
+
 # What is there already ------------------------------------------------------------------------------------------------
 
 
@@ -421,6 +457,13 @@ def test_importing_again_changes_nothing(dataset: Dataset, tmp_path: Path) -> No
     assert (result["written"], result["replaced"], result["skipped"]) == (0, 0, 2)
     assert import_labels(dataset.path, dataset.path / "labels")["skipped"] == 2
     assert content(dataset.path) == before
+
+
+def test_the_same_answer_without_times_is_the_same(dataset: Dataset, tmp_path: Path) -> None:
+    import_labels(dataset.path, write_csv(tmp_path / "v.csv", [f"{line},5" for line in GOOD], f"{HEADER},seconds"))
+    assert import_labels(dataset.path, write_csv(tmp_path / "w.csv", GOOD))["skipped"] == 2
+    other = write_csv(tmp_path / "w.csv", [f"{line},6" for line in GOOD], f"{HEADER},seconds")
+    refused(dataset, other, "has 2 problems", "x.json' says otherwise")
 
 
 def test_another_answer_of_the_same_person(dataset: Dataset, tmp_path: Path) -> None:
@@ -477,8 +520,20 @@ def test_people_of_the_store_are_not_taken_twice(dataset: Dataset, tmp_path: Pat
     store.close()
     export_labels(dataset.path, tmp_path / "own.csv", "csv")
     export_labels(dataset.path, tmp_path / "named.csv", "csv", names=True)
-    for name in ("own.csv", "named.csv"):
-        refused(dataset, tmp_path / name, "the annotation store has an answer of this person already", overwrite=True)
+    export_labels(dataset.path, tmp_path / "own.parquet", "parquet")
+    export_labels(dataset.path, tmp_path / "own", "official")
+    bare = write_csv(tmp_path / "bare.csv", ["x,01,Positive,anna", "x,02,Positive,anna"])
+    before = content(dataset.path)
+    for source in (*(tmp_path / name for name in ("own.csv", "named.csv", "own.parquet", "own")), bare):
+        result = import_labels(dataset.path, source)
+        assert (result["written"], result["replaced"], result["skipped"]) == (0, 0, 1)
+    assert content(dataset.path) == before
+    changed = (tmp_path / "own.csv").read_text().replace(",Positive,p-", ",Negative,p-", 1)
+    (tmp_path / "own.csv").write_text(changed)
+    refused(dataset, tmp_path / "own.csv", "the annotation store says otherwise, and its word stands", overwrite=True)
+    (pseudonym,) = pseudonyms(read_votes(dataset)).values()
+    twice = [*GOOD[2:], *(line.replace("anna", pseudonym) for line in GOOD[2:])]
+    refused(dataset, write_csv(tmp_path / "v.csv", twice), f"{pseudonym!r} on group 'y': the same person as 'anna'")
     assert import_labels(dataset.path, write_csv(tmp_path / "v.csv", GOOD[2:]))["written"] == 1
 
 
@@ -510,6 +565,83 @@ def test_a_crash_while_writing_leaves_whole_files_and_the_next_import_ends_it(
         with pytest.raises(OSError, match="No space"):
             import_labels(dataset.path, write_csv(tmp_path / "w.csv", [f"{line}2" for line in GOOD]))
     assert content(dataset.path) == before
+
+
+def killed_at_each_step(work: Callable[[], object], prepare: Callable[[], object]) -> Iterator[None]:
+    """Do `work` in a process that ends at once before its first, second, … change of a folder; a pause after each."""
+    changes = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link")
+    for step in range(1, 200):
+        prepare()
+        child = os.fork()
+        if child == 0:
+            made = 0
+
+            def end(event: str, arguments: tuple[Any, ...], step: int = step) -> None:
+                nonlocal made
+                writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wxa+")
+                made += event in changes or bool(writes)
+                if made == step:
+                    os._exit(9)
+
+            sys.addaudithook(end)
+            try:
+                work()
+            finally:
+                os._exit(0 if sys.exc_info()[0] is None else 1)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert code in (0, 9)
+        if code == 0:
+            assert step > 5
+            return
+        yield
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("first", [False, True])
+def test_an_import_killed_at_any_step_is_ended_by_the_next(dataset: Dataset, tmp_path: Path, first: bool) -> None:
+    source = write_csv(tmp_path / "v.csv", GOOD)
+    if not first:
+        labels_folder(dataset.path / "labels", "A")
+    before = content(dataset.path)
+
+    def prepare() -> None:
+        shutil.rmtree(dataset.path / "labels", ignore_errors=True)
+        if not first:
+            labels_folder(dataset.path / "labels", "A")
+
+    prepare()
+    import_labels(dataset.path, source)
+    after = content(dataset.path)
+    for _ in killed_at_each_step(lambda: import_labels(dataset.path, source), prepare):
+        left = {name: data for name, data in content(dataset.path).items() if not name.startswith(".")}
+        assert before.items() <= left.items() <= after.items()
+        import_labels(dataset.path, source)
+        assert content(dataset.path) == after
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("next_", ["export", "import"])
+def test_an_export_into_the_dataset_killed_at_any_step_loses_nothing(
+    dataset: Dataset, tmp_path: Path, next_: str
+) -> None:
+    source = write_csv(tmp_path / "v.csv", GOOD[2:])
+    labels = dataset.path / "labels"
+
+    def prepare() -> None:
+        for path in (labels, dataset.path / ".labels.old"):
+            shutil.rmtree(path, ignore_errors=True)
+        (labels_folder(labels, "A") / "people.csv").write_text("group,slot,person\nx,A,p-1\n")
+
+    def export() -> object:
+        return export_labels(dataset.path, dataset.path, "official")
+
+    for _ in killed_at_each_step(export, prepare):
+        if next_ == "export":
+            export()
+        else:
+            import_labels(dataset.path, source)
+        assert [vote.voter for vote in read_votes(dataset).votes if vote.group == "x"] == ["p-1"] * 2
 
 
 def test_the_command_names_the_problems(dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -245,3 +245,15 @@ def test_settings_hold_no_password() -> None:
     DatasetSettings(votes="postgresql://anna@host/db")
     with pytest.raises(ValueError, match="must not hold a password"):
         DatasetSettings(votes="postgresql://anna:secret@host/db")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("split", 5), ("source", ["a"]), ("source_sha256", 1), ("y", "3"), ("x", 1.5), ("scores", [1])],
+)
+def test_a_line_of_groups_with_a_wrong_type_is_named(tmp_path: Path, key: str, value: object) -> None:
+    for folder, name in (("original", "x"), ("01", "x_01")):
+        write_image(tmp_path / "images" / "0-1" / folder / f"{name}.png", np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "groups.jsonl").write_text(json.dumps({"id": "x", key: value}))
+    with pytest.raises(InvalidInput, match=rf"groups\.jsonl', line 1: {key} cannot be "):
+        Dataset.open(tmp_path)

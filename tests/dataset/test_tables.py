@@ -11,7 +11,7 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldeye.cli import run
@@ -205,6 +205,7 @@ def test_nothing_is_an_empty_cell() -> None:
 
 
 @given(st.lists(st.lists(st.text(), min_size=2, max_size=2), min_size=1))
+@settings(deadline=None)
 def test_every_text_comes_back_from_csv_and_none_is_a_formula(rows: list[list[str]]) -> None:
     read = list(csv.reader(io.StringIO(csv_text(rows), newline="")))
     assert [[csv_value(cell) for cell in row] for row in read] == rows

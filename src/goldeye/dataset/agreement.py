@@ -43,21 +43,23 @@ def label_agreement(
     scopes += [_Scope.of(rows[there], groups[there]) for there in ballots.by_slot()]
     pairs = _voter_rows(ballots.counts[ballots.vote_unit], ballots.vote_label)
     scopes += [_Scope.of(pairs[mine], groups[ballots.vote_unit[mine]]) for mine in own]
-    resampled = iter(zip(scopes, _resample(scopes, len(ballots.groups), bootstrap, seed), strict=True))
+    resampled = _resample(scopes, len(ballots.groups), bootstrap, seed)
+    everything, *parts = zip(scopes, resampled, strict=True)
+    by_slot, by_voter = parts[: len(dataset.slots)], parts[len(dataset.slots) :]
     return {
         "groups": len(ballots.groups),
         "annotators": len(ballots.voters),
         "annotators_are": table.annotators_are,
         "source": table.source,
         "bootstrap": {"resamples": bootstrap, "seed": seed, "unit": "group"},
-        "all": _shares(ballots.vote_label) | _figures(*next(resampled)),
+        "all": _shares(ballots.vote_label) | _figures(*everything),
         "candidates": {
-            slot: _shares(ballots.vote_label[there[ballots.vote_unit]]) | _figures(*next(resampled))
-            for slot, there in zip(dataset.slots, ballots.by_slot(), strict=True)
+            slot: _shares(ballots.vote_label[there[ballots.vote_unit]]) | _figures(*scope)
+            for slot, there, scope in zip(dataset.slots, ballots.by_slot(), by_slot, strict=True)
         },
         "per_annotator": {
-            voter: _shares(ballots.vote_label[mine]) | _figures(*next(resampled), kappa=False)
-            for voter, mine in zip(ballots.voters, own, strict=True)
+            voter: _shares(ballots.vote_label[mine]) | _figures(*scope, kappa=False)
+            for voter, mine, scope in zip(ballots.voters, own, by_voter, strict=True)
         },
         "worst_groups": _worst_groups(ballots, worst),
     }

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from goldeye.errors import GoldeyeError, InvalidInput, unknown_name
 from goldeye.files import write_lines, write_text
@@ -36,7 +36,7 @@ class Enhancer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    slot: str
+    slot: str = Field(pattern=r"^[0-9]+$")  # a folder's name
     kind: Literal["model", "folder"] = "model"
     source: str | None = None
     architecture: str | None = None
@@ -238,8 +238,9 @@ class DatasetWriter:
     def clear(self) -> None:
         """Remove what an unfinished writer left (but what was in the folder before)."""
         if self.work.is_dir():
-            (self.path / "groups.jsonl").unlink(missing_ok=True)
-            shutil.rmtree(self.path / "images", ignore_errors=True)
+            if (self.path / "groups.jsonl").exists():  # is there before the first of images/, so those are a writer's
+                shutil.rmtree(self.path / "images", ignore_errors=True)
+                (self.path / "groups.jsonl").unlink(missing_ok=True)
             shutil.rmtree(self.work / PICTURES, ignore_errors=True)
 
     def finish(self, splits: Mapping[str, str]) -> Dataset:
@@ -288,7 +289,7 @@ def check_free(path: Path) -> None:
     """InvalidInput when `path` holds a dataset, or pictures that no unfinished writer left there."""
     if (path / "dataset.yaml").exists():
         raise InvalidInput(f"'{path}' already holds a dataset.", hint="Choose another folder.")
-    if (path / "images").exists() and not (path / WORK).is_dir():
+    if (path / "images").exists() and not ((path / WORK).is_dir() and (path / "groups.jsonl").exists()):
         raise InvalidInput(f"'{path / 'images'}' is there already and was not left by an interrupted selection.")
 
 

@@ -38,10 +38,15 @@ def plan_import(
     known = _Known.of(dataset, database)
     folders = _Folders(labels)
     plan = Plan()
+    seen: dict[tuple[str, str], str] = {}
     for ballot in ballots:
         group = groups[ballot.group]
         who = f"{ballot.voter!r} on group {group.id!r}"
         aliases = known.aliases(ballot.voter)
+        first = seen.setdefault((group.id, min(aliases)), ballot.voter)
+        if first != ballot.voter:
+            problems.add(f"{who}: the same person as {first!r}, who answers it too")
+            continue
         answered = [(group.id, alias) for alias in aliases if (group.id, alias) in known.answered]
         if answered:
             if all(key in known.stored and ballot.repeats(known.stored[key]) for key in answered):
@@ -139,7 +144,7 @@ class _Folders:
         if (self.labels / folder).exists():
             return None
         other = self._spelled[above].setdefault(_spelling(folder.name), folder.name)
-        return None if other == folder.name else f"{other!r} is there, and their folders would be one on some systems"
+        return None if other == folder.name else f"some systems would take its folder for that of {other!r}"
 
 
 def _spelling(name: str) -> str:

@@ -62,7 +62,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 def bring_back(target: Path) -> None:
     """Undo the first half of a replacement that did not reach its second: `target` is there again if it ever was."""
     old = _put_away(target)
-    if old.exists() and not target.exists():
+    if old.is_dir() and not old.is_symlink() and not os.path.lexists(target):
         old.rename(target)
     remove(old)
 
