@@ -35,7 +35,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: $(STAMP)
-	for name in negative_term degradation upscale; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in negative_term degradation upscale selection; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) demo

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from goldeye.curate import engines
 from goldeye.curate.engines import Engine, LocalEngine, RayEngine, choose_engine, worker_number
 from goldeye.errors import GoldeyeError, InvalidInput
 from goldeye.files import atomic_path
@@ -73,6 +74,10 @@ def surroundings(_: int) -> tuple[bool, dict[str, str], int, int]:
 
     names = ("OMP_NUM_THREADS", "VIPS_CONCURRENCY")
     return early, {name: os.environ[name] for name in names}, torch.get_num_threads(), cv2.getNumThreads()
+
+
+def large(_: int) -> bytes:
+    return bytes(16_000_000)
 
 
 def hold(target: Path) -> None:
@@ -202,6 +207,34 @@ def test_nothing_is_left_when_the_parent_ends(tmp_path: Path, number: signal.Sig
     wait_for_end(pids)
     assert not list((tmp_path / "out").glob(".*"))
     assert not list((tmp_path / "out").glob("*.txt"))
+
+
+CLOSING = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_engines import large
+from goldeye.curate.engines import LocalEngine
+for _ in range(3):
+    results = LocalEngine(2).map(large, range(50))
+    next(results)
+    results.close()
+"""
+
+
+def test_a_worker_that_is_sending_a_result_is_no_reason_to_wait_for_ever() -> None:
+    program = CLOSING.format(tests=str(Path(__file__).parent))
+    subprocess.run([sys.executable, "-c", program], timeout=30, check=True)
+
+
+def test_ctrl_c_waits_while_processes_start() -> None:
+    """A worker that has not yet begun would answer it with a traceback."""
+
+    def held() -> set[int]:
+        return set(signal.pthread_sigmask(signal.SIG_BLOCK, set()))
+
+    with engines._starting():
+        assert signal.SIGINT in held()
+    assert signal.SIGINT not in held()
 
 
 def wait_for_workers(folder: Path, count: int, stderr: Path) -> list[int]:

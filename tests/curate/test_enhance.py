@@ -24,8 +24,9 @@ from goldeye.cli import run as command
 from goldeye.curate.candidates import read_candidates
 from goldeye.curate.engines import LocalEngine, RayEngine
 from goldeye.curate.enhance import enhance_photos
+from goldeye.dataset.groups import Enhancer
 from goldeye.errors import InvalidInput
-from goldeye.files import sha256
+from goldeye.files import sha256, sole_user
 from goldeye.images import Picture, matlab_resize, read_image, to_float, to_uint8, write_image
 from goldeye.networks import build_network
 from goldeye.networks.weights import load_model, save_weights
@@ -150,6 +151,39 @@ def test_interrupted_work_goes_on_to_the_same_result(
     assert len(result.skipped) == 3
     assert len(result.done) == 3
     assert files(stopped) == files(whole)
+
+
+@pytest.mark.parametrize("name", ["../../kept", "/kept", "a/../../kept"])
+def test_a_record_names_nothing_outside_its_folder(tmp_path: Path, photos: Path, folder: Path, name: str) -> None:
+    output = tmp_path / "some" / "candidates"
+    enhance_photos(photos, output, enhancers={}, folders={"hand": folder})
+    for file, place in ((".made.yaml", "enhancers"), ("candidates.yaml", "photos")):
+        record = yaml.safe_load((output / file).read_text())
+        record[place][0]["name"] = name
+        (output / file).write_text(yaml.safe_dump(record))
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(InvalidInput, match=r"is not a record of `goldeye enhance`"):
+        enhance_photos(photos, output, enhancers={}, folders={"hand": folder}, overwrite=True)
+    with pytest.raises(InvalidInput, match=r"is not a record of `goldeye enhance`"):
+        read_candidates(output)
+    assert (tmp_path / "kept").is_dir()
+
+
+@pytest.mark.parametrize("slot", ["../../kept", "/kept", "", "01\n"])
+def test_a_slot_is_a_number(slot: str) -> None:
+    with pytest.raises(ValueError, match="slot"):
+        Enhancer(name="hand", slot=slot)
+
+
+def test_one_command_at_a_time_writes_into_a_folder(tmp_path: Path, photos: Path, folder: Path) -> None:
+    pytest.importorskip("fcntl")
+    output = tmp_path / "candidates"
+    with (
+        sole_user(output),
+        pytest.raises(InvalidInput, match="Another goldeye command is writing into"),
+    ):
+        enhance_photos(photos, output, enhancers={}, folders={"hand": folder})
+    assert not list(output.iterdir())
 
 
 def test_other_weights_are_refused_by_name(tmp_path: Path, photos: Path) -> None:

@@ -21,7 +21,7 @@ from goldeye.cli import run
 from goldeye.curate.mobile import MAX_SHIFT, make_mobile
 from goldeye.curate.registration import Registration, register
 from goldeye.errors import InvalidInput
-from goldeye.files import sha256
+from goldeye.files import sha256, sole_user
 from goldeye.images import Picture, matlab_resize, read_image, to_float, to_uint8, write_image
 from goldeye.networks import build_network
 from goldeye.networks.weights import save_weights
@@ -375,6 +375,16 @@ def test_finished_pairs_are_skipped_and_changed_ones_made_anew(pairs: Path, mode
     result, _ = make(pairs, perceptual=models["psnr"])
     assert {item["target"] for item in result.done} == {"T2"}
     assert len(make(pairs, targets=["T1"], scale=2)[0].done) == 3
+
+
+def test_one_command_at_a_time_writes_into_a_folder(pairs: Path) -> None:
+    pytest.importorskip("fcntl")
+    with (
+        sole_user(pairs / "out"),
+        pytest.raises(InvalidInput, match="Another goldeye command is writing into"),
+    ):
+        make(pairs, targets=["T1"])
+    assert make(pairs, targets=["T1"])[0].done
 
 
 def test_an_interrupted_run_continues(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from goldeye.curate.enhance import enhance_photos
 from goldeye.curate.select import PRESETS, SelectSettings, select_patches, select_text
 from goldeye.dataset.groups import Dataset
 from goldeye.errors import ImageError, InvalidInput
+from goldeye.files import sole_user
 from goldeye.images import Picture, read_image, write_image
 
 SETTINGS = SelectSettings(patch_size=32, stride=8, min_std=10, min_high_frequency=4, seed=1)
@@ -90,6 +91,48 @@ def test_at_the_defaults_too(tmp_path: Path) -> None:
     folders = {"made": tmp_path / "made2"}
     enhance_photos(tmp_path / "photos", tmp_path / "candidates2", enhancers={}, folders=folders)
     assert select_patches(tmp_path / "candidates2", tmp_path / "set", SelectSettings())["groups"] == 1
+
+
+def test_the_dataset_needs_a_folder_of_its_own(tmp_path: Path, candidates: Path) -> None:
+    before = files(candidates)
+    for output in (candidates, candidates / "original" / "set"):
+        with pytest.raises(InvalidInput, match="needs a folder of its own"):
+            select_patches(candidates, output, SETTINGS)
+    candidates.rename(tmp_path / "images")
+    with pytest.raises(InvalidInput, match="needs a folder of its own"):
+        select_patches(tmp_path / "images", tmp_path, SETTINGS)
+    assert files(tmp_path / "images") == before
+
+
+def test_pictures_of_somebody_else_are_not_removed(tmp_path: Path, candidates: Path) -> None:
+    select_patches(candidates, tmp_path / "set", SETTINGS, preview=True)
+    write_image(tmp_path / "set" / "images" / "holiday.png", photo(0))
+    with pytest.raises(InvalidInput, match="was not left by an interrupted selection"):
+        select_patches(candidates, tmp_path / "set", SETTINGS)
+    assert (tmp_path / "set" / "images" / "holiday.png").exists()
+
+
+def test_one_command_at_a_time_writes_into_a_folder(tmp_path: Path, candidates: Path) -> None:
+    pytest.importorskip("fcntl")
+    output = tmp_path / "set"
+    for preview in (False, True):
+        with sole_user(output), pytest.raises(InvalidInput, match="Another goldeye command is writing into"):
+            select_patches(candidates, output, SETTINGS, preview=preview)
+    assert not list(output.iterdir())
+    assert select_patches(candidates, output, SETTINGS)["groups"] > 0
+
+
+def test_small_photos_start_no_threads(tmp_path: Path, candidates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: Any) -> None:
+        raise AssertionError("a thread pool")
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    for module in ("cut", "scores"):
+        monkeypatch.setattr(f"goldeye.curate.{module}.ThreadPoolExecutor", refuse)
+    select_patches(candidates, tmp_path / "set", SETTINGS)
+    monkeypatch.setattr("goldeye.curate.cut._SMALL", 0)
+    with pytest.raises(AssertionError, match="a thread pool"):
+        select_patches(candidates, tmp_path / "other", SETTINGS)
 
 
 def test_flat_background_is_never_chosen(tmp_path: Path, candidates: Path) -> None:

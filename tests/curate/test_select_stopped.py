@@ -172,36 +172,26 @@ sys.exit(code)
 
 @pytest.mark.slow
 def test_ten_thousand_photos_in_little_memory_killed_and_started_again(tmp_path: Path) -> None:
-    candidates = make_candidates(tmp_path / "candidates", 10_000, 48, distinct=500)
-    command = [
-        sys.executable,
-        "-m",
-        "goldeye",
-        "select",
-        str(candidates),
-        "-q",
-        "--patch-size",
-        "32",
-        "--per-photo",
-        "1",
-    ]
-    command += ["--min-std", "10", "--min-high-frequency", "4", "--duplicate-distance", "-1"]
+    candidates = make_candidates(tmp_path / "candidates", 10_000, 40, distinct=500)
+    options = "-q --patch-size 32 --stride 8 --per-photo 1 --min-std 10 --min-high-frequency 4 --duplicate-distance -1"
+    command = [sys.executable, "-m", "goldeye", "select", str(candidates), *options.split()]
 
-    def peak(*more: str) -> int:
-        """Bytes."""
-        done = subprocess.run([sys.executable, "-c", PEAK, *command, *more], capture_output=True, text=True, check=True)
-        return int(done.stdout)
-
-    for output, more in ((tmp_path / "one", []), (tmp_path / "two", ["--keep", "3000", "--min-std", "20%"])):
-        process = subprocess.Popen([*command, *more, "-o", str(output)])
-        while sum(1 for _ in (output / ".incomplete").rglob("p*.json")) < 4000:
-            assert process.poll() is None
-            time.sleep(0.2)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    def check_peak(output: Path, *more: str) -> None:
+        run = [sys.executable, "-c", PEAK, *command, "-o", str(output), *more]
+        done = subprocess.run(run, capture_output=True, text=True, check=True)
         # 100 MB are Python with its libraries, 10 KB is what is known of a photo.
-        assert peak(*more, "-o", str(output)) < 300e6
-    assert len(Dataset.open(tmp_path / "one").groups) == 10_000
-    assert len(Dataset.open(tmp_path / "two").groups) == 3000
-    assert peak("-o", str(tmp_path / "whole")) < 300e6
-    assert files(tmp_path / "one") == files(tmp_path / "whole")
+        assert int(done.stdout) < 300e6
+
+    one, whole, kept = tmp_path / "one", tmp_path / "whole", tmp_path / "kept"
+    process = subprocess.Popen([*command, "-o", str(one)])
+    while sum(1 for _ in (one / ".incomplete").rglob("p*.json")) < 4000:
+        assert process.poll() is None
+        time.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    check_peak(one)
+    assert len(Dataset.open(one).groups) == 10_000
+    check_peak(whole, "-j", "2")
+    assert files(one) == files(whole)
+    check_peak(kept, "--keep", "3000", "--min-std", "20%", "-j", "2")
+    assert len(Dataset.open(kept).groups) == 3000

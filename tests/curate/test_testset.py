@@ -21,7 +21,7 @@ from goldeye.dataset.groups import Dataset
 from goldeye.dataset.labels import Label, finals, label_stats, read_official, read_votes
 from goldeye.degrade import get_pipeline
 from goldeye.errors import InvalidInput
-from goldeye.files import sha256, write_lines
+from goldeye.files import sha256, sole_user, write_lines
 from goldeye.images import Picture, find_images, matlab_resize, read_image, to_float, to_uint8, write_image
 
 P, S, N = "Positive", "Similar", "Negative"
@@ -320,6 +320,17 @@ def test_invalid_input(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no votes"):
         make_testset(dataset, tmp_path / "out", count=2)
     assert {path.name for path in tmp_path.iterdir()} == {"data", "used", "file"}
+
+
+def test_one_command_at_a_time_makes_a_test_set(dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    with (
+        sole_user(tmp_path / ".out.unfinished"),
+        pytest.raises(InvalidInput, match="Another goldeye command is writing into"),
+    ):
+        make_testset(dataset, tmp_path / "out", count=2)
+    assert not (tmp_path / "out").exists()
+    assert make_testset(dataset, tmp_path / "out", count=2)["groups"] == 2
 
 
 def test_an_interruption_leaves_nothing(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

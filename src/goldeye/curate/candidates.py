@@ -6,13 +6,14 @@ what every picture there was made from, so that a later call takes over only wha
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from goldeye.dataset.groups import Enhancer
 from goldeye.errors import InvalidInput
@@ -20,6 +21,10 @@ from goldeye.files import sha256, write_text
 
 RECORD, LEDGER = "candidates.yaml", ".made.yaml"
 _DECISIVE = ("kind", "weights_sha256", "scale", "tile", "precision")  # of an enhancer: what its pictures depend on
+
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]*")
+"""What an enhancer may be called: its pictures lie in a folder of that name."""
 
 
 class Photo(BaseModel):
@@ -44,6 +49,17 @@ class Candidates(BaseModel):
     format: Literal[1] = 1
     enhancers: tuple[Enhancer, ...]
     photos: tuple[Photo, ...]
+
+    @field_validator("enhancers", "photos")
+    @classmethod
+    def _inside(cls, entries: tuple[Enhancer | Photo, ...]) -> tuple[Enhancer | Photo, ...]:
+        """Whoever wrote the record: names are places in its folder, which --overwrite empties."""
+        for entry in entries:
+            path = PurePosixPath(entry.name)
+            plain = bool(NAME.fullmatch(entry.name)) if isinstance(entry, Enhancer) else not path.is_absolute()
+            if not plain or ".." in path.parts:
+                raise ValueError(f"'{entry.name}' is no name inside the folder")
+        return entries
 
     @property
     def slots(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 What is finished lies in WORK, each under the photo's name, and is taken as it is by the next call:
 
-    WORK/scores/NAME.npy       scores of all windows: std, high frequency, the difference of each version
+    WORK/scores/NAME.f32       scores of all windows (float32): std, high frequency, the difference of each version
     WORK/scores/NAME.json      written after it: what it was made of, and the photo's hash
     WORK/pictures/NAME/…       patches, laid out as in a range's folder
     WORK/photos/NAME.json      written after them: the rows of its groups
@@ -36,6 +36,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SCORES, PHOTOS = "scores", "photos"
+_SMALL = 2**18  # pixels: threads are for larger photos, since starting them takes longer than so small a one does
 
 
 def patch_stem(photo: str) -> str:
@@ -82,9 +83,9 @@ class PhotoWork:
             return to_eight_bit(open_picture(path, srgb=True, into=make).pixels)
 
         files = self.files(photo)
-        return dict(zip(files, self._each(read, files.values()), strict=True))
+        return dict(zip(files, self._each(read, files.values(), photo), strict=True))
 
-    def score(self, pictures: dict[str, Picture]) -> WindowScores:
+    def score(self, photo: Photo, pictures: dict[str, Picture]) -> WindowScores:
         """Scores of all windows."""
         from goldeye.curate.scores import score_windows
 
@@ -96,7 +97,7 @@ class PhotoWork:
             settings.patch_size,
             settings.stride,
             measure=settings.measure,
-            threads=self.threads,
+            threads=self._threads(photo),
         )
 
     def stored_scores(self, photo: Photo) -> tuple[WindowScores, int] | None:
@@ -106,31 +107,29 @@ class PhotoWork:
         if marker is None or marker["files"] != self.state(photo):
             return None
         try:
-            planes = np.load(path.with_name(f"{path.name}.npy"))
-        except (OSError, ValueError, EOFError):
+            return self.read_scores(photo), int(marker["hash"])
+        except (OSError, ValueError):
             return None
-        return self.unpack(photo, planes), int(marker["hash"])
 
-    def kept_scores(self, photo: Photo) -> WindowScores:
-        """Scores that this call has made."""
-        stored = self.stored_scores(photo)
-        if stored is None:
-            raise GoldeyeError(f"The pictures of '{photo.name}' changed while patches were selected.")
-        return stored[0]
-
-    def unpack(self, photo: Photo, planes: Any) -> WindowScores:
-        """(2 + slots, rows, columns) → scores."""
+    def read_scores(self, photo: Photo) -> WindowScores:
+        """Scores that `stored_scores` knows to be there, not checked again: they are read many times."""
         from goldeye.curate.scores import WindowScores
 
         size, stride = self.settings.patch_size, self.settings.stride
         ys, xs = (np.arange(0, side - size + 1, stride) for side in (photo.height, photo.width))
+        values = np.fromfile(self.work / SCORES / f"{patch_stem(photo.name)}.f32", "<f4")
+        planes = values.astype(np.float32, copy=False).reshape(2 + len(self.slots), len(ys), len(xs))
         return WindowScores(ys, xs, planes[0], planes[1], dict(zip(self.slots, planes[2:], strict=True)))
 
-    def _each(self, do: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    def _threads(self, photo: Photo) -> int:
+        return self.threads if photo.height * photo.width > _SMALL else 1
+
+    def _each(self, do: Callable[[T], R], items: Iterable[T], photo: Photo) -> list[R]:
         """`do` for each item, in parallel when cores are free: libvips and the encoder release the interpreter."""
-        if self.threads == 1:
+        threads = self._threads(photo)
+        if threads == 1:
             return [do(item) for item in items]
-        with ThreadPoolExecutor(self.threads) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(do, items))
 
 
@@ -146,13 +145,14 @@ class ScorePhoto(PhotoWork):
         state = self.state(photo)
         try:
             pictures = self.read(photo)
-            scores = self.score(pictures)
+            scores = self.score(photo, pictures)
             value = perceptual_hash(pictures["original"])
         except (GoldeyeError, OSError, RuntimeError, MemoryError) as error:
             return {"error": _said(error)}
         path = self.work / SCORES / patch_stem(photo.name)
-        with atomic_path(path.with_name(f"{path.name}.npy"), durable=False) as temporary:
-            np.save(temporary, np.stack([scores.std, scores.high_frequency, *scores.difference.values()]))
+        planes = np.stack([scores.std, scores.high_frequency, *scores.difference.values()]).astype("<f4")
+        with atomic_path(path.with_name(f"{path.name}.f32"), durable=False) as temporary:
+            temporary.write_bytes(planes.tobytes())
         write_marker(path.with_name(f"{path.name}.json"), {"files": state, "hash": value})
         return {"hash": value}
 
@@ -165,7 +165,7 @@ class DrawPhoto(PhotoWork):
 
     def __call__(self, photo: Photo) -> Drawn:
         assert self.thresholds is not None
-        return draw_photo(self.kept_scores(photo), self.thresholds, self.settings, photo.name)
+        return draw_photo(self.read_scores(photo), self.thresholds, self.settings, photo.name)
 
 
 @dataclass(frozen=True)
@@ -190,21 +190,20 @@ class CutPhoto(PhotoWork):
         try:
             stored = self.stored_scores(photo)
             pictures = {} if stored else self.read(photo)
-            scores, value = stored or (self.score(pictures), perceptual_hash(pictures["original"]))
+            scores, value = stored or (self.score(photo, pictures), perceptual_hash(pictures["original"]))
             drawn = draw_photo(scores, self.thresholds, self.settings, photo.name)
             if drawn.chosen and not pictures:
                 pictures = self.read(photo)
         except (GoldeyeError, OSError, RuntimeError, MemoryError) as error:
             return {"error": _said(error)}
         size = self.settings.patch_size
-        rows, hashes, crops = [], [], []
+        rows, crops = [], []
         for row, column in drawn.chosen:
             y, x = int(scores.ys[row]), int(scores.xs[column])
             name = f"{stem}-{y}-{x}"
             area = np.s_[y : y + size, x : x + size]
             for slot, path in group_pictures(self._folder(stem), name, self.slots).items():
                 crops.append((path, pictures[slot][area]))
-            hashes.append(perceptual_hash(pictures["original"][area]))
             rows.append(
                 {
                     "id": name,
@@ -219,7 +218,9 @@ class CutPhoto(PhotoWork):
                     },
                 }
             )
-        self._each(lambda crop: write_image(crop[0], crop[1], durable=False), crops)
+        self._each(lambda crop: write_image(crop[0], crop[1], durable=False), crops, photo)
+        originals = [pixels for _, pixels in crops[:: 1 + len(self.slots)]]
+        hashes = self._each(perceptual_hash, originals, photo)
         marker = {
             **key,
             "hash": value,

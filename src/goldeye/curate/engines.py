@@ -108,7 +108,7 @@ class LocalEngine:
         try:
             while True:
                 for index in itertools.islice(waiting, 2 * workers - len(running)):
-                    with _no_main():  # the pool starts its processes when it is given work
+                    with _starting():  # the pool starts its processes when it is given work
                         running[pool.submit(_run, items[index])] = index
                 if not running:
                     pool.shutdown()
@@ -134,19 +134,24 @@ def _share(workers: int) -> int:
 
 
 @contextlib.contextmanager
-def _no_main() -> Iterator[None]:
-    """Hide the program from `spawn`, which would run it in each worker, where nothing of it is needed.
+def _starting() -> Iterator[None]:
+    """While processes start: hide the program from `spawn`, and hold Ctrl-C back.
 
-    A script without `if __name__ == "__main__"` would so start itself again, and one read from stdin cannot be found.
+    `spawn` would run the program in each worker, where nothing of it is needed: a script without
+    `if __name__ == "__main__"` would start itself again, and one read from stdin cannot be found. A worker inherits
+    that Ctrl-C is held back; else it would print a traceback until `_begin` sees to it.
     """
     main = vars(sys.modules["__main__"])
     names = [name for name in ("__file__", "__spec__") if name in main]
     kept: dict[str, Any] = {name: main[name] for name in names}
     main.update(dict.fromkeys(names))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield
     finally:
         main.update(kept)
+        if blocked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 # In a worker: its work, its number, whether it works just now, and whether it was told to stop.
@@ -186,22 +191,27 @@ def _watch(lifeline: Connection) -> None:
         lifeline.poll(None)
     if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-        time.sleep(_GRACE)
+        end = time.monotonic() + _GRACE
+        while _working and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(1)  # for a result that is on its way; without a parent, a worker that has none waits for ever
     os._exit(1)
 
 
 def _stop(number: int, frame: object) -> None:
     global _stopping
     _stopping = True
-    if not _working:
-        os._exit(128 + number)
-    raise Interrupted("Stopped.", number)  # unwinds, so that no temporary file stays; then `_run` ends the process
+    if _working:
+        raise Interrupted("Stopped.", number)  # unwinds, so that no temporary file stays; then `_run` ends the process
+    # Else it may be sending a result: for the rest of half of one the parent would wait for ever.
 
 
 def _run(item: Any) -> _Outcome:
     global _working
     try:
         _working = True
+        if _stopping:
+            os._exit(128 + signal.SIGTERM)
         return _outcome(_work, item)
     except Interrupted:
         os._exit(128 + signal.SIGTERM)

@@ -7,7 +7,6 @@ CANDIDATES/candidates.yaml        which enhancers (in order, with the hash of th
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,10 +19,11 @@ import numpy as np
 
 from goldeye import __version__
 from goldeye.batch import BatchResult, bar, shows_progress
-from goldeye.curate.candidates import Candidates, Hashes, Photo, prepare, read_ledger, write_candidates
+from goldeye.curate.candidates import NAME, Candidates, Hashes, Photo, prepare, read_ledger, write_candidates
 from goldeye.curate.engines import Engine, LocalEngine, worker_number
 from goldeye.dataset.groups import Enhancer
 from goldeye.errors import GoldeyeError, ImageError, InvalidInput
+from goldeye.files import sole_user
 from goldeye.images import Picture, find_images, image_size, open_picture, spool, to_eight_bit, write_image
 
 if TYPE_CHECKING:
@@ -90,40 +90,41 @@ def enhance_photos(
     _check_places(photos, output, folders)
     results = _match_folders(found, folders)
     described = list(_describe(enhancers, folders, device, tile or TILE, precision))
-    earlier = read_ledger(output)
-    hashes = Hashes(earlier.seen if earlier else {})
-    record = Candidates(
-        enhancers=tuple(enhancer for enhancer, _, _ in described),
-        photos=tuple(
-            Photo(
-                name=name,
-                source=str(path),
-                sha256=hashes.of(path),
-                height=height,
-                width=width,
-                folders={folder: hashes.of(results[folder][name]) for folder in folders},
-            )
-            for name, (path, (height, width)) in found.items()
-        ),
-    )
-    prepare(output, record, earlier, hashes.seen, overwrite)
+    with sole_user(output):
+        earlier = read_ledger(output)
+        hashes = Hashes(earlier.seen if earlier else {})
+        record = Candidates(
+            enhancers=tuple(enhancer for enhancer, _, _ in described),
+            photos=tuple(
+                Photo(
+                    name=name,
+                    source=str(path),
+                    sha256=hashes.of(path),
+                    height=height,
+                    width=width,
+                    folders={folder: hashes.of(results[folder][name]) for folder in folders},
+                )
+                for name, (path, (height, width)) in found.items()
+            ),
+        )
+        prepare(output, record, earlier, hashes.seen, overwrite)
 
-    # One network after the other: a process then holds one at a time. Reading a photo once for each costs far less than
-    # a network does, and every pair of photo and enhancer is finished, or fails, by itself.
-    work = _Work(output, found)
-    originals = [work.add("original", name, found[name][0], None, _COPY) for name in found]
-    versions = []
-    for enhancer, network, cost in described:
-        for name in found:
-            source = output / "original" / name if network else results[enhancer.name][name]
-            versions.append(work.add(enhancer.name, name, source, network, cost))
-    result, failed = work.run(engine, originals, versions)
+        # One network after the other: a process then holds one at a time. Reading a photo once for each costs far less
+        # than a network does, and every pair of photo and enhancer is finished, or fails, by itself.
+        work = _Work(output, found)
+        originals = [work.add("original", name, found[name][0], None, _COPY) for name in found]
+        versions = []
+        for enhancer, network, cost in described:
+            for name in found:
+                source = output / "original" / name if network else results[enhancer.name][name]
+                versions.append(work.add(enhancer.name, name, source, network, cost))
+        result, failed = work.run(engine, originals, versions)
 
-    # A photo with a failure is left out of the record, and tried again by the next call.
-    whole = tuple(photo for photo in record.photos if photo.name not in failed)
-    if whole:
-        write_candidates(output, record.model_copy(update={"photos": whole}))
-    return result
+        # A photo with a failure is left out of the record, and tried again by the next call.
+        whole = tuple(photo for photo in record.photos if photo.name not in failed)
+        if whole:
+            write_candidates(output, record.model_copy(update={"photos": whole}))
+        return result
 
 
 # Work ----------------------------------------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ def _check_names(names: list[str]) -> None:
     if not names:
         raise InvalidInput("Name at least one enhancer or folder of enhanced pictures.")
     for name in names:
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name) or name == "original":
+        if not NAME.fullmatch(name) or name == "original":
             raise InvalidInput(
                 f"'{name}' cannot name an enhancer.",
                 hint="Letters, digits and . _ + - are allowed; 'original' is taken.",

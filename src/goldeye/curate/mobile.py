@@ -22,7 +22,7 @@ import numpy as np
 from goldeye.batch import BatchResult, track
 from goldeye.curate.registration import Registration, register
 from goldeye.errors import GoldeyeError, ImageError, InvalidInput, unknown_name
-from goldeye.files import read_rows, sha256, write_lines
+from goldeye.files import read_rows, sha256, sole_user, write_lines
 from goldeye.images import (
     Picture,
     find_images,
@@ -100,37 +100,38 @@ def make_mobile(
             error = f"'{here[name][0]}' has no partner: there is no picture '{name}' in '{folder}'."
             result.failed.append({"input": str(here[name][0]), "error": error})
 
-    record = output / RECORD
-    rows = {(str(row.get("target")), str(row.get("output"))): row for row in read_rows(record)}
-    write_lines(record, list(rows.values()))  # without the torn line that a killed run may have left
-    flat = 0
-    with record.open("a", encoding="utf-8", newline="\n") as lines:
-        for name in track(names, "mobile", len(names)):
-            pair = _Pair(f"{name}.png", phones[name], dslrs[name], output, rows)
-            try:
-                found = pair.registration(max_shift, strict)
-                flat += found.verdict == "flat"
-            except (GoldeyeError, OSError, MemoryError) as error:
-                failed = {"input": str(phones[name][0]), "error": str(error)}
-                result.failed.append(failed | ({"shift": error.shift} if isinstance(error, _Misaligned) else {}))
-                continue
-            for target, how in chosen.items():
-                entry = pair.entry(target)
+    with sole_user(output):
+        record = output / RECORD
+        rows = {(str(row.get("target")), str(row.get("output"))): row for row in read_rows(record)}
+        write_lines(record, list(rows.values()))  # without the torn line that a killed run may have left
+        flat = 0
+        with record.open("a", encoding="utf-8", newline="\n") as lines:
+            for name in track(names, "mobile", len(names)):
+                pair = _Pair(f"{name}.png", phones[name], dslrs[name], output, rows)
                 try:
-                    row = pair.row(target, how, found)
-                    if pair.is_finished(row):
-                        result.skipped.append(entry)
-                        continue
-                    row |= pair.write(target, how)
-                except (GoldeyeError, OSError, MemoryError, RuntimeError) as error:  # RuntimeError: torch
-                    told = str(error) or type(error).__name__
-                    result.failed.append({"input": entry["input"], "target": target, "error": told})
+                    found = pair.registration(max_shift, strict)
+                    flat += found.verdict == "flat"
+                except (GoldeyeError, OSError, MemoryError) as error:
+                    failed = {"input": str(phones[name][0]), "error": str(error)}
+                    result.failed.append(failed | ({"shift": error.shift} if isinstance(error, _Misaligned) else {}))
                     continue
-                rows[target, pair.name] = row
-                lines.write(json.dumps(row) + "\n")
-                lines.flush()
-                result.done.append(entry)
-    write_lines(record, [rows[key] for key in sorted(rows)])
+                for target, how in chosen.items():
+                    entry = pair.entry(target)
+                    try:
+                        row = pair.row(target, how, found)
+                        if pair.is_finished(row):
+                            result.skipped.append(entry)
+                            continue
+                        row |= pair.write(target, how)
+                    except (GoldeyeError, OSError, MemoryError, RuntimeError) as error:  # RuntimeError: torch
+                        told = str(error) or type(error).__name__
+                        result.failed.append({"input": entry["input"], "target": target, "error": told})
+                        continue
+                    rows[target, pair.name] = row
+                    lines.write(json.dumps(row) + "\n")
+                    lines.flush()
+                    result.done.append(entry)
+        write_lines(record, [rows[key] for key in sorted(rows)])
     if flat:
         notes.append(f"Pairs with too little detail to say whether they line up: {flat}; --strict refuses them.")
     return result, notes
@@ -248,7 +249,7 @@ class _Pair:
             below, right = found.shift
             problem = (
                 f"'{phone}' and '{dslr}' do not line up: the DSLR's picture lies {found.distance:.1f} pixels off "
-                f"({below:+.1f} down, {right:+.1f} to the right), more than {max_shift:g}."
+                f"({below:+z.1f} down, {right:+z.1f} to the right), more than {max_shift:g}."
             )
         elif found.verdict == "flat" and strict:
             problem = f"'{phone}' and '{dslr}' have too little detail to say whether they line up."

@@ -7,7 +7,6 @@ left out; `SHOWN_PHOTOS` of all are drawn.
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from goldeye import __version__
 from goldeye.curate.thresholds import FILTERS, filter_scores
 from goldeye.errors import ImageError
 from goldeye.files import write_text
-from goldeye.images import read_image, to_eight_bit
+from goldeye.images import encode_jpeg, read_image
 
 if TYPE_CHECKING:
     from goldeye.curate.scores import WindowScores
@@ -250,11 +248,7 @@ def _packed(scores: NDArray[np.float32]) -> tuple[float, str]:
 
 def _thumbnail(path: Path) -> str:
     """A data URL of the picture as JPEG."""
-    picture = Image.fromarray(to_eight_bit(read_image(path)))
-    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=70, optimize=True, progressive=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(read_image(path), THUMBNAIL)).decode()}"
 
 
 def chart(histogram: Histogram, width: float, height: float, *, beside: Sequence[Histogram] = ()) -> dict[str, Any]:

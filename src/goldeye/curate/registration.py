@@ -100,7 +100,7 @@ def _register_window(first: Floats, second: Floats) -> Registration:
     place = min(as_good, key=lambda place: math.hypot(*place))
     aligned = _phase_correlation(*_overlapping(first, second, place))
     y, x = (whole + rest for whole, rest in zip(place, _near_zero(aligned), strict=True))
-    return Registration("measured", (round(y, 2), round(x, 2)), round(fits[place], 3))
+    return Registration("measured", (round(y, 2) + 0.0, round(x, 2) + 0.0), round(fits[place], 3))
 
 
 def _phase_correlation(first: Floats, second: Floats) -> Floats:

@@ -7,8 +7,9 @@ hardly depends on how many windows there are. A photo is gone through in bands o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -91,7 +92,7 @@ def score_windows(
 
     tasks = [(top, number) for top in range(0, grid.end, _BAND) for number in range(len(pictures))]
     if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:  # OpenCV leaves the interpreter to the others
+        with _one_thread_a_call(), ThreadPoolExecutor(threads) as pool:  # OpenCV leaves the interpreter to the others
             list(pool.map(work, tasks))
     else:
         for task in tasks:
@@ -107,6 +108,19 @@ def score_windows(
             for slot, each in zip(versions, differences, strict=True)
         },
     )
+
+
+@contextmanager
+def _one_thread_a_call() -> Iterator[None]:
+    """Keep OpenCV from starting threads of its own beside ours."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 # Sums over windows -----------------------------------------------------------------------------------------------

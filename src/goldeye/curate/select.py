@@ -22,7 +22,7 @@ from goldeye.curate.selection import PLAN, Results, Row, Selection, select_text
 from goldeye.curate.thresholds import FILTERS, Thresholds, as_quantile, parse_threshold, resolve
 from goldeye.dataset.groups import GROUPS_PER_RANGE, PICTURES, DatasetSettings, DatasetWriter, check_free
 from goldeye.errors import InvalidInput
-from goldeye.files import write_json
+from goldeye.files import sole_user, write_json
 
 if TYPE_CHECKING:
     from goldeye.curate.preview import PreviewPhoto
@@ -97,11 +97,12 @@ def select_patches(
         raise InvalidInput("Name the photos of the test split or give its fraction, not both.")
     selection = _Writing(candidates, output, settings, read_candidates(candidates), engine or LocalEngine())
     selection.check()
-    finished = selection.finished()
-    if finished is not None:
-        return finished
-    check_free(output)
-    return _preview(selection) if preview else selection.run()
+    with sole_user(output):
+        finished = selection.finished()
+        if finished is not None:
+            return finished
+        check_free(output)
+        return _preview(selection) if preview else selection.run()
 
 
 class _Writing(Selection):
@@ -227,7 +228,7 @@ def _preview(selection: Selection) -> dict[str, Any]:
                 selection.candidates / "original" / photo.name,
                 photo.height,
                 photo.width,
-                worker.kept_scores(photo),
+                worker.read_scores(photo),
                 chosen.get(photo.name, []),
                 selection.twins[photo.name][0] if photo.name in selection.twins else None,
             )

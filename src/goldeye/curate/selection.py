@@ -31,7 +31,6 @@ Results = dict[str, dict[str, Any]]
 """By photo: what its work gave."""
 
 PLAN, SCORE_PLAN = "plan.json", "scores.json"
-_MANY = 1000  # photos
 
 
 @dataclass
@@ -93,6 +92,9 @@ class Selection:
             other = taken.setdefault(patch_stem(photo.name), photo.name)
             if other != photo.name:
                 raise InvalidInput(f"The patches of '{other}' and '{photo.name}' would have the same names.")
+        place, source = self.output.resolve(), self.candidates.resolve()
+        if place.is_relative_to(source) or any(source.is_relative_to(place / name) for name in (WORK, "images")):
+            raise InvalidInput(f"The dataset '{self.output}' needs a folder of its own, not one with the candidates.")
         if not self.photos:
             raise InvalidInput(
                 f"All {len(self.too_small)} photos are smaller than the patch of {self.settings.patch_size} pixels.",
@@ -110,8 +112,8 @@ class Selection:
     ) -> list[R]:
         """Work on photos by the engine; results in their order."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        # Drawing takes a millisecond a photo: for few of them it is done before processes would have started.
-        engine = LocalEngine() if make is DrawPhoto and len(photos) < _MANY else self.engine
+        # Drawing takes a millisecond a photo, and is done again and again: here, before processes would have started.
+        engine = LocalEngine() if make is DrawPhoto else self.engine
         work = self.worker(make, max(1, cores // engine.jobs), **more)
         results: list[Any] = [None] * len(photos)
         for index, result in track(engine.map(work, photos), words, total=len(photos)):
@@ -158,7 +160,7 @@ class Selection:
         photos = [photo for photo in self.photos if photo.name in done]
         counts, worker = ScoreCounts(), self.worker(PhotoWork)
         for photo in photos:
-            counts.add(worker.kept_scores(photo))
+            counts.add(worker.read_scores(photo))
         return photos, counts
 
     def drawn(self, photos: list[Photo], thresholds: Thresholds) -> list[Drawn]:

@@ -28,7 +28,7 @@ from goldeye.dataset.labels import Final, Label, VoteTable, finals, pseudonyms, 
 from goldeye.degrade import degrade_folder, get_pipeline
 from goldeye.degrade.run import RECORD as DEGRADATIONS
 from goldeye.errors import InvalidInput
-from goldeye.files import sha256, write_text
+from goldeye.files import sha256, sole_user, write_text
 from goldeye.images import image_size, read_image, write_image
 
 RECORD = "testset.yaml"
@@ -103,22 +103,23 @@ def make_testset(
     gt, lr = Path("GT", title), Path("Blind_Degradation_Benchmark_LQ", title, "Blind_LR")
     place = output.resolve()
     work = place.with_name(f".{place.name}.unfinished")
-    shutil.rmtree(work, ignore_errors=True)  # of a killed run
-    try:
-        _write_pictures(work / gt, groups, names)
-        _write_labels(work / gt, replace(dataset, groups=groups), votes, names)
-        _write_lr(work / gt / "images" / "original", work / lr, preset=preset, scale=scale, seed=seed)
-        (work / lr / DEGRADATIONS).rename(work / DEGRADATIONS)
-        text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
-        write_text(work / RECORD, text)
-        if hasattr(os, "sync"):
-            os.sync()
-        if place.exists():
-            place.rmdir()
-        work.rename(place)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+    with sole_user(work):
+        try:
+            _empty(work)  # of what a killed run left
+            _write_pictures(work / gt, groups, names)
+            _write_labels(work / gt, replace(dataset, groups=groups), votes, names)
+            _write_lr(work / gt / "images" / "original", work / lr, preset=preset, scale=scale, seed=seed)
+            (work / lr / DEGRADATIONS).rename(work / DEGRADATIONS)
+            text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+            write_text(work / RECORD, text)
+            if hasattr(os, "sync"):
+                os.sync()
+            if place.exists():
+                place.rmdir()
+            work.rename(place)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
     return {
         "output": str(output),
         "groups": len(groups),
@@ -127,6 +128,14 @@ def make_testset(
         "gt": str(output / gt),
         "lr": str(output / lr),
     }
+
+
+def _empty(folder: Path) -> None:
+    for child in folder.iterdir():
+        if child.is_dir():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
 
 
 def _check_output(output: Path, dataset: Dataset) -> None:

@@ -19,7 +19,7 @@ from goldeye.images.colour import (
 from goldeye.images.io import SUFFIXES, Loaded, find_images, image_size, open_picture, read_image, read_software
 from goldeye.images.resize import matlab_resize, matlab_resize_scale, resize_into, resize_rows
 from goldeye.images.spool import spool
-from goldeye.images.write import check_writable, encode_png, write_image
+from goldeye.images.write import check_writable, encode_jpeg, encode_png, write_image
 
 __all__ = [
     "SUFFIXES",
@@ -27,6 +27,7 @@ __all__ = [
     "Loaded",
     "Picture",
     "check_writable",
+    "encode_jpeg",
     "encode_png",
     "find_images",
     "from_tensor",

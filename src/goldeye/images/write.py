@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 import pyvips
 from numpy.typing import NDArray
+from PIL import Image
 
 from goldeye.errors import ImageError
 from goldeye.files import atomic_path
@@ -126,6 +127,15 @@ def encode_png(picture: Picture) -> bytes:
     """A PNG of 8 bits, for a page: (H, W, 3) → the file's bytes. No thread is started."""
     buffer = io.BytesIO()
     write_png(buffer, to_eight_bit(picture))
+    return buffer.getvalue()
+
+
+def encode_jpeg(picture: Picture, side: int, *, quality: int = 70) -> bytes:
+    """A JPEG for a page, no side longer than `side`: (H, W, 3) → the file's bytes. No thread is started."""
+    image = Image.fromarray(to_eight_bit(picture))
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
     return buffer.getvalue()
 
 
