@@ -332,6 +332,8 @@ def _unpickled(work: bytes) -> Any:
 def _ray(address: str | None, cores: int) -> Iterator[Any]:
     """Ray, connected and quiet; what is started here ends here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports home
+    # Else a thread of Ray Data that outlives a failure would start Ray anew, or connect to whatever cluster it finds.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     import ray
     import ray.data
 

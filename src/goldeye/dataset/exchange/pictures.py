@@ -174,9 +174,9 @@ def _candidate_rows(
 _CARD = """---
 {header}---
 
-# Patch groups judged by people
+# Labelled patch groups
 
-Each row is one enhanced version of a patch (`candidate`) beside the patch itself (`original`), with what people said of
+Each row is one enhanced version of a patch (`candidate`) beside the patch itself (`original`), with what its annotators said of
 it: `label` is the majority of `votes` votes (a tie is Similar), of which `positive`, `similar` and `negative` are the
 counts. Positive: better than the original; Similar: about the same; Negative: worse. `enhancer` made the candidate in
 slot `slot`; `source`, `y` and `x` say which photo the patch is from and where (pixels).
