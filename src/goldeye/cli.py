@@ -489,7 +489,7 @@ def select(
     preview: Annotated[bool, typer.Option("--preview", help="Write only OUTPUT/preview.html, to choose by.")] = False,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Processes.")] = 1,
     engine: Annotated[str, typer.Option(help="local or ray.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster: HOST:PORT or auto.")] = None,
     seed: Seed = 0,
     json_: Json = False,
     quiet: Quiet = False,

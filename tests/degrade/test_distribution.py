@@ -362,9 +362,8 @@ MUTATIONS = [(name, title) for name in PRESETS for title, _ in mutations(get_pip
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ProcessPoolExecutor]:
-    """Two processes; they share the GT crops."""
-    gt_crops()
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as executor:
+    """Two processes, spawned: after a fork they would wait for threads that other tests' libraries left behind."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as executor:
         yield executor
 
 

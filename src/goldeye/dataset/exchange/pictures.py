@@ -176,10 +176,10 @@ _CARD = """---
 
 # Labelled patch groups
 
-Each row is one enhanced version of a patch (`candidate`) beside the patch itself (`original`), with what its annotators said of
-it: `label` is the majority of `votes` votes (a tie is Similar), of which `positive`, `similar` and `negative` are the
-counts. Positive: better than the original; Similar: about the same; Negative: worse. `enhancer` made the candidate in
-slot `slot`; `source`, `y` and `x` say which photo the patch is from and where (pixels).
+Each row is one enhanced version of a patch (`candidate`) beside the patch itself (`original`), with what its annotators
+said of it: `label` is the majority of `votes` votes (a tie is Similar), of which `positive`, `similar` and `negative`
+are the counts. Positive: better than the original; Similar: about the same; Negative: worse. `enhancer` made the
+candidate in slot `slot`; `source`, `y` and `x` say which photo the patch is from and where (pixels).
 
 {splits}
 
