@@ -36,10 +36,10 @@ from goldeye.curate.enhance import enhance_photos
 from goldeye.curate.scores import MEASURES, score_windows
 from goldeye.curate.select import SelectSettings, select_patches
 from goldeye.images import Picture, find_images, read_image, to_eight_bit, write_image
-from goldeye.runtime import prepare_process
+from goldeye.runtime import available_cores, prepare_process
 
 HEIGHT, WIDTH = 1356, 2040
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = available_cores()
 BUNDLED = ("astronaut", "coffee", "chelsea")
 
 

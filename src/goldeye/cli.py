@@ -498,7 +498,6 @@ def select(
     from goldeye.config import validate
     from goldeye.curate.engines import choose_engine
     from goldeye.curate.select import PRESETS, SelectSettings, select_patches, select_text
-    from goldeye.errors import unknown_name
 
     if preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
@@ -577,6 +576,7 @@ def annotate_invite(
 
 Labelled = Annotated[Path, typer.Argument(help="A dataset with votes.")]
 Database = Annotated[str | None, typer.Option(help="The annotation store, when it is not the one dataset.yaml names.")]
+MinVotes = Annotated[int, typer.Option(min=1, help="Votes a candidate needs for a final label.")]
 Split = Annotated[str | None, typer.Option(help="Only the groups of one split: train or test.")]
 
 
@@ -595,7 +595,7 @@ def labels_stats(
     dataset: Labelled,
     database: Database = None,
     split: Split = None,
-    min_votes: Annotated[int, typer.Option(min=1, help="Votes a candidate needs for a final label.")] = 1,
+    min_votes: MinVotes = 1,
     form: Form = "text",
     json_: Json = False,
 ) -> None:
@@ -634,14 +634,14 @@ def labels_agreement(
 
 @labels_app.command("export")
 def labels_export(
-    dataset: Annotated[Path, typer.Argument(help="A dataset with votes.")],
+    dataset: Labelled,
     output: Output,
     format_: Annotated[
         str, typer.Option("--format", help="official, csv, parquet, positives, preferences or huggingface.")
     ],
-    split: Annotated[str | None, typer.Option(help="train or test.")] = None,
-    min_votes: Annotated[int, typer.Option(min=1, help="Fewer votes make no final label.")] = 1,
-    database: Annotated[str | None, typer.Option(help="The store of votes, when it is another.")] = None,
+    split: Split = None,
+    min_votes: MinVotes = 1,
+    database: Database = None,
     names: Annotated[bool, typer.Option("--names", help="csv, parquet: people's names, not pseudonyms.")] = False,
     with_pictures: Annotated[bool, typer.Option("--with-pictures", help="official: the pictures, too.")] = False,
     with_original: Annotated[
@@ -675,7 +675,7 @@ def labels_import(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other answers of the same people.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check.")] = False,
-    database: Annotated[str | None, typer.Option(help="The store of votes, when it is another.")] = None,
+    database: Database = None,
     json_: Json = False,
 ) -> None:
     """Check votes made elsewhere, and take them as label files: all or none."""

@@ -18,6 +18,11 @@ def prepare_process() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _keep_memory() -> None:
     """Tell glibc to keep what is freed and to take no block by mmap.
 

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from goldeye.dataset.groups import Dataset, DatasetSettings, DatasetWriter, Enha
 from goldeye.dataset.labels import Label, finals, label_stats, read_official, read_votes
 from goldeye.errors import InvalidInput
 from goldeye.images import read_image, write_image
+from stored_votes import store_votes
 
 P, S, N = Label.POSITIVE, Label.SIMILAR, Label.NEGATIVE
 BEGAN = datetime(2022, 8, 5, 16, 10, tzinfo=UTC)
@@ -60,24 +61,6 @@ def vote(dataset: Dataset, voter: str, name: str, labels: Iterable[Label], after
     path = dataset.path / "labels" / "0-2" / voter / f"{name}.json"
     write_label_file(path, name, dict(zip(dataset.slots, labels, strict=True)), **times)
     return path
-
-
-def store_votes(path: Path, answers: Mapping[str, Mapping[str, Mapping[str, str]]]) -> None:
-    """{person: {group: {candidate: label}}} answered in a store as the application does, 2 s a candidate."""
-    from goldeye.annotate.assign import Assigner, GroupPictures
-    from goldeye.annotate.store import Store
-
-    store = Store(path)
-    for name, groups in answers.items():
-        store.invite(name)
-        person = next(person.id for person in store.people() if person.name == name)
-        pictures = [GroupPictures(group, Path(), dict.fromkeys(labels, Path())) for group, labels in groups.items()]
-        assigner = Assigner(store, pictures)
-        while (given := assigner.claim(person)[0]) is not None:
-            for position, candidate in enumerate(given.order):
-                label = groups[given.group][candidate]
-                assigner.answer(person, given.id, position, label, client_id=f"{given.id}-{candidate}", active_ms=2000)
-    store.close()
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

@@ -40,6 +40,7 @@ from goldeye.dataset.labels import (
 from goldeye.dataset.multi_gt import MultiGTDataset, labelled_groups
 from goldeye.errors import InvalidInput
 from goldeye.images import write_image
+from stored_votes import store_votes
 
 P, S, N = Label.POSITIVE, Label.SIMILAR, Label.NEGATIVE
 labels_of_many = st.lists(st.sampled_from(list(Label)), min_size=1, max_size=9)
@@ -68,25 +69,6 @@ def write_official(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
     return path
-
-
-def store_votes(path: Path, answers: dict[str, dict[str, dict[str, str]]]) -> None:
-    """Answer groups in a store as the application does: {person: {group: {candidate: label}}}, 2 s a candidate."""
-    from goldeye.annotate.assign import Assigner, GroupPictures
-    from goldeye.annotate.store import Store
-
-    store = Store(path)
-    for name, groups in answers.items():
-        store.invite(name)
-        person = next(person.id for person in store.people() if person.name == name)
-        pictures = [GroupPictures(group, Path(), dict.fromkeys(labels, Path())) for group, labels in groups.items()]
-        assigner = Assigner(store, pictures)
-        while (given := assigner.claim(person)[0]) is not None:
-            for position, candidate in enumerate(given.order):
-                label = groups[given.group][candidate]
-                key = f"{given.id}-{candidate}"
-                assigner.answer(person, given.id, position, label, client_id=key, active_ms=2000)
-    store.close()
 
 
 def test_golden_labels(golden: Path) -> None:

@@ -29,7 +29,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol, TypeVar
 
 from goldeye.errors import GoldeyeError, Interrupted, InvalidInput, unknown_name
-from goldeye.runtime import prepare_process
+from goldeye.runtime import available_cores, prepare_process
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -128,7 +128,7 @@ class LocalEngine:
 
 def _share(workers: int) -> int:
     """The threads that each of so many workers may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     given = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(cores, int(given) if given.isdecimal() and int(given) else cores) // workers)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +20,7 @@ from goldeye.curate.thresholds import ENOUGH, FILTERS, ScoreCounts, Thresholds, 
 from goldeye.dataset.groups import WORK
 from goldeye.errors import InvalidInput, unknown_name
 from goldeye.files import sha256, write_json
+from goldeye.runtime import available_cores
 
 if TYPE_CHECKING:
     from goldeye.curate.select import SelectSettings
@@ -111,10 +111,9 @@ class Selection:
         self, make: Callable[..., Callable[[Photo], R]], photos: Sequence[Photo], words: str, **more: Any
     ) -> list[R]:
         """Work on photos by the engine; results in their order."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         # Drawing takes a millisecond a photo, and is done again and again: here, before processes would have started.
         engine = LocalEngine() if make is DrawPhoto else self.engine
-        work = self.worker(make, max(1, cores // engine.jobs), **more)
+        work = self.worker(make, max(1, available_cores() // engine.jobs), **more)
         results: list[Any] = [None] * len(photos)
         for index, result in track(engine.map(work, photos), words, total=len(photos)):
             results[index] = result
