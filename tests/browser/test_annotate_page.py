@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from goldeye.annotate.app import create_app
 from goldeye.annotate.assign import GroupPictures
@@ -22,16 +22,6 @@ pytestmark = pytest.mark.browser
 SIZE = 128
 KEYS = ("01", "02", "03", "04")
 WORD = {"p": "Positive", "s": "Similar", "n": "Negative"}
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from goldeye.curate.preview import PreviewPhoto, write_preview
 from goldeye.curate.scores import WindowScores
@@ -16,16 +16,6 @@ from goldeye.curate.select import SelectSettings
 
 pytestmark = pytest.mark.browser
 SIZE, STRIDE, ROWS, COLUMNS = 128, 32, 5, 8
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()
 
 
 def scores() -> WindowScores:
