@@ -322,7 +322,8 @@ class _Pair:
         """What an earlier run measured of the same two pictures."""
         for target in TARGETS:
             row = self.rows.get((target, self.name), {})
-            if (row.get("phone_sha256"), row.get("dslr_sha256")) == self._hashes:
+            told = row.keys() >= {"registration", "shift", "similarity"}
+            if told and (row.get("phone_sha256"), row.get("dslr_sha256")) == self._hashes:
                 y_x = row["shift"]
                 shift = None if y_x is None else (float(y_x[0]), float(y_x[1]))
                 return Registration(row["registration"], shift, row["similarity"])
