@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 settings.register_profile("goldeye", deadline=None, derandomize=True)
 settings.load_profile("goldeye")
 
+_DATABASES = itertools.count()
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -64,3 +66,31 @@ def browser(chromium: str) -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """A PostgreSQL server's URL, to which `/NAME` of a database is added."""
+    from postgresql import postgresql_folder, running_postgresql
+
+    binaries = postgresql_folder()
+    if binaries is None:
+        missing("no PostgreSQL found; install the package 'postgresql'")
+    assert binaries is not None
+    with running_postgresql(binaries) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_database(postgresql: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    import sqlalchemy as sa
+
+    name = f"test{next(_DATABASES)}"
+    server = sa.create_engine(f"{postgresql}/postgres", isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield f"{postgresql}/{name}"
+    with server.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()

@@ -9,7 +9,8 @@ import pytest
 
 from goldeye.annotate.assign import Assigner, GroupPictures
 from goldeye.annotate.server import person_link
-from goldeye.annotate.store import CountedVote, Store, utc_now
+from goldeye.annotate.store import Store, utc_now
+from goldeye.annotate.votes import CountedVote
 from goldeye.errors import InvalidInput
 
 
@@ -36,7 +37,7 @@ def test_schema_is_the_designs(path: Path) -> None:
             name: [row[1] for row in raw.execute(f"PRAGMA table_info('{name}')")] for name in ("assignment", "vote")
         }
         assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert raw.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("1",)
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == ("2",)
     assert {"id", "group", "person", "kind", "order", "leased_until", "status"} <= set(columns["assignment"])
     assert columns["vote"] == ["id", "client_id", "assignment", "candidate", "label", "active_ms", "server_time"]
 
@@ -54,8 +55,8 @@ def test_foreign_keys_and_words_are_enforced(path: Path) -> None:
 @pytest.mark.parametrize(
     ("sql", "sentence"),
     [
-        ("UPDATE meta SET value = '7' WHERE key = 'schema'", "has version 7"),
-        ("DELETE FROM meta WHERE key = 'schema'", "has version None"),
+        ("UPDATE alembic_version SET version_num = '7'", "has version 7"),
+        ("DELETE FROM alembic_version", "has version None"),
         ("DROP TABLE vote", "not one of Goldeye's"),
     ],
 )

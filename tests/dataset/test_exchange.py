@@ -284,7 +284,8 @@ def test_tables_as_pandas_reads_them(dataset: Dataset, tmp_path: Path) -> None:
 def test_surplus_votes_are_exported_and_never_counted(dataset: Dataset, tmp_path: Path) -> None:
     import sqlalchemy as sa
 
-    from goldeye.annotate.store import Store, assignment, person
+    from goldeye.annotate.schema import assignment, person
+    from goldeye.annotate.store import Store
 
     place = dataset.path / "annotations.sqlite"
     store_votes(

@@ -445,7 +445,8 @@ def test_splits_have_their_own_votes(dataset: Dataset) -> None:
 
 
 def test_late_answers_never_count(dataset: Dataset) -> None:
-    from goldeye.annotate.assign import LEASE, Assigner, GroupPictures
+    from goldeye.annotate.assign import Assigner, GroupPictures
+    from goldeye.annotate.settings import AnnotationSettings
     from goldeye.annotate.store import Store
 
     store, now = Store(dataset.votes_url), datetime(2026, 3, 1, tzinfo=UTC)
@@ -461,9 +462,9 @@ def test_late_answers_never_count(dataset: Dataset) -> None:
         assigner.answer(person, work.id, work.order.index("02"), label, client_id=key + "2", active_ms=500)
 
     clock = [now]
-    assigner = Assigner(store, [group], votes_per_group=1, clock=lambda: clock[0])
+    assigner = Assigner(store, [group], AnnotationSettings(votes=1, lease_minutes=30), clock=lambda: clock[0])
     late, _ = assigner.claim(1)
-    clock[0] = now + LEASE + timedelta(minutes=1)
+    clock[0] = now + timedelta(minutes=31)
     given, _ = assigner.claim(2)
     answer(2, assigner, given, "Negative", 32)
     answer(1, assigner, late, "Positive", 33)
@@ -519,7 +520,8 @@ def test_a_store_exported_into_its_own_dataset_counts_once(dataset: Dataset) -> 
 
 
 def test_what_somebody_took_back_in_the_store_does_not_count_from_a_file(dataset: Dataset) -> None:
-    from goldeye.annotate.store import Store, vote
+    from goldeye.annotate.schema import vote
+    from goldeye.annotate.store import Store
 
     path = dataset.path / "annotations.sqlite"
     store_votes(
@@ -638,7 +640,8 @@ def test_votes_are_read_where_nothing_can_be_written(released: Dataset) -> None:
 @pytest.mark.parametrize("shared_memory", [True, False])
 def test_votes_still_in_the_log_are_read_where_nothing_can_be_written(released: Dataset, shared_memory: bool) -> None:
     """A folder copied while a server ran: the newest votes are in the file -wal."""
-    from goldeye.annotate.store import Store, vote
+    from goldeye.annotate.schema import vote
+    from goldeye.annotate.store import Store
 
     store = Store(released.votes_url)
     with store.write() as connection:
@@ -665,7 +668,8 @@ def test_reading_changes_nothing_and_sees_what_a_server_just_wrote(
     before = contents(released.path)
     read_votes(released)
     assert contents(released.path) == before  # neither the database nor a file beside it
-    from goldeye.annotate.store import Store, vote
+    from goldeye.annotate.schema import vote
+    from goldeye.annotate.store import Store
 
     store = Store(released.votes_url)
     with store.write() as connection:

@@ -1,219 +1,294 @@
 """Who sees what: k votes a group, nobody twice on a group, abandoned work returns, the versions in a blind order.
 
-Every group has k places. A live lease and a complete assignment hold one each, so that never more than k complete
-normal assignments exist. A lease that ran out gives its place back; a late answer is kept and takes a free place, or
-becomes surplus when there is none.
+A lease that ran out gives its place back. Gold items (whose right labels are known) and repeated groups come between
+the others and look like them; qualification items come first, with feedback.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
 
-from goldeye.annotate.store import LABELS, Store, assignment, utc_now, vote
-from goldeye.errors import GoldeyeError, InvalidInput
+from goldeye.annotate.answers import Answers
+from goldeye.annotate.schema import assignment, item, open_item, person
+from goldeye.annotate.store import stored_settings
+from goldeye.annotate.work import Assignment, ClientIdUsed, Closed, Feedback, GroupPictures, Share, UnknownAssignment
 
-LEASE = timedelta(minutes=30)
+__all__ = [
+    "Assigner",
+    "Assignment",
+    "ClientIdUsed",
+    "Closed",
+    "Feedback",
+    "GroupPictures",
+    "Share",
+    "UnknownAssignment",
+]
 
-
-@dataclass(frozen=True)
-class GroupPictures:
-    """A group to judge: the original and its candidates by key ("01", "02", …), all of one size."""
-
-    id: str
-    original: Path
-    candidates: dict[str, Path]
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """A group given to a person: candidate keys in the order shown, and the current answer to each (None: open)."""
-
-    id: str
-    group: str
-    order: list[str]
-    answers: list[str | None]
-    status: str
+REPEAT_AFTER = 10  # groups between a group and its repetition, so that it is not simply remembered
 
 
-@dataclass(frozen=True)
-class Share:
-    """A person's own progress: groups done, and all that are theirs to do as things stand."""
+class Assigner(Answers):
+    """Gives out groups, and takes the answers (see Answers for what it is made of)."""
 
-    done: int
-    total: int
-
-
-class UnknownAssignment(GoldeyeError):
-    """There is no such assignment for this person (which is all that anybody is told about another's)."""
-
-    code = "not_found"
-
-
-class ClientIdUsed(GoldeyeError):
-    """The client id of an answer was used before for a different answer."""
-
-    code = "conflict"
-
-
-class Assigner:
-    """Gives out `groups` from `store`, `votes_per_group` votes each, and takes the answers.
-
-    `clock` returns the present time in UTC. Raises InvalidInput when `groups` cannot go with the votes in the store.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        groups: Iterable[GroupPictures],
-        *,
-        votes_per_group: int = 3,
-        lease: timedelta = LEASE,
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
-        if votes_per_group < 1:
-            raise InvalidInput(f"A group needs at least 1 vote, not {votes_per_group}.")
-        self.store, self.places, self.lease, self.clock = store, votes_per_group, lease, clock
-        self.groups: dict[str, GroupPictures] = {}
-        for group in groups:
-            if group.id in self.groups:
-                raise InvalidInput(f"Two groups have the id '{group.id}'.")
-            if not group.candidates:
-                raise InvalidInput(f"Group '{group.id}' has no candidate to compare with its original.")
-            self.groups[group.id] = group
-        if not self.groups:
-            raise InvalidInput("There is no group to annotate.")
-        self._rank = {id: int.from_bytes(store.keyed_hash("group", id)[:8], "big") for id in self.groups}
-        self._refuse_changed_groups()
-
-    def _refuse_changed_groups(self) -> None:
-        with self.store.read() as connection:
-            for row in connection.execute(sa.select(assignment.c.group, assignment.c.order)):
-                group = self.groups.get(row.group)
-                if group is not None and set(row.order) != set(group.candidates):
-                    raise InvalidInput(
-                        f"Group '{row.group}' was annotated with the candidates {', '.join(sorted(row.order))}, "
-                        f"but now has {', '.join(sorted(group.candidates))}.",
-                        hint="Select into a new folder, and annotate that.",
-                    )
-
-    def shown_order(self, person_id: int, group: GroupPictures) -> list[str]:
+    def shown_order(self, person_id: int, group: GroupPictures, *also: object) -> list[str]:
         """The candidates' keys in this person's blind order: random, but the same each time they are asked for."""
-        return sorted(group.candidates, key=lambda key: self.store.keyed_hash("order", person_id, group.id, key))
+        return sorted(group.candidates, key=lambda key: self.store.keyed_hash("order", person_id, group.id, key, *also))
 
-    def claim(self, person_id: int) -> tuple[Assignment | None, Share]:
+    def claim(self, person_id: int, after: str | None = None) -> tuple[Assignment | None, Share]:
         """The group this person works on now: the open one if there is any, else a new one; None when all is done.
 
-        Groups that others began come first, so that groups get finished; among equals each person has an own order.
+        `after` is the assignment on the screen: the one to come behind it is given, so that its pictures can be loaded
+        early; nobody holds more than these two. Groups that others began come first, so that groups get finished.
         """
-        now = self.clock()
-        with self.store.write() as connection:
-            over = (assignment.c.status == "leased") & (assignment.c.leased_until <= now)
-            connection.execute(sa.update(assignment).where(over).values(status="expired"))
-            taken = self._taken(connection, now)
-            mine = sa.select(assignment).where(assignment.c.person == person_id, assignment.c.kind == "normal")
-            rows = [row for row in connection.execute(mine.order_by(assignment.c.created)) if row.group in self.groups]
-            seen = {row.group for row in rows}
-            done = sum(row.status in ("complete", "surplus") for row in rows)
-            open_rows = [row for row in rows if row.status == "leased"]
-            open_rows += [row for row in rows if row.status == "expired" and taken.get(row.group, 0) < self.places]
-            free = [id for id in self.groups if id not in seen and taken.get(id, 0) < self.places]
-            share = Share(done, done + len(open_rows) + len(free))
+        self._return_expired()
+        with self.store.write(alone=False) as connection:
+            self.settings = stored_settings(connection) or self.settings
+            # One claim of a person at a time, also from two windows.
+            me = connection.execute(sa.select(person).where(person.c.id == person_id).with_for_update()).one()
+            if me.paused is not None:
+                return None, self._share(connection, me, [], "paused")
+            practice = self._practice(connection, me, after)
+            if practice is not None:
+                return practice
+            open_rows = self._open_rows(connection, person_id)
+            for row in open_rows:
+                if row.id == after:  # it is on the screen: its time starts anew
+                    self._lease(connection, row)
+            ahead = [row for row in open_rows if row.id != after]
+            if ahead:
+                share = self._share(connection, me, open_rows)
+                return self._lease(connection, ahead[0]), share
+            normal, given = self._counts(connection, person_id)
+            quota = self._quota(me)
+            if quota is not None and normal >= quota:
+                return None, self._share(connection, me, open_rows, "quota")
+            id = self._new(connection, person_id, given + 1)
+            share = self._share(connection, me, self._open_rows(connection, person_id))
+            return (None if id is None else self._load(connection, id, person_id)), share
 
-            if open_rows:
-                row = open_rows[0]
-                values = {"status": "leased", "leased_until": now + self.lease}
-                connection.execute(sa.update(assignment).where(assignment.c.id == row.id).values(values))
-                return self._load(connection, row.id, person_id), share
-            if not free:
-                return None, share
-            own = int.from_bytes(self.store.keyed_hash("person", person_id)[:8], "big")
-            group = self.groups[min(free, key=lambda id: (-taken.get(id, 0), self._rank[id] ^ own))]
-            values = {
-                "id": secrets.token_urlsafe(18),
-                "group": group.id,
-                "person": person_id,
-                "kind": "normal",
-                "order": self.shown_order(person_id, group),
-                "created": now,
-                "leased_until": now + self.lease,
-                "status": "leased",
-            }
-            connection.execute(sa.insert(assignment).values(values))
-            return self._load(connection, str(values["id"]), person_id), share
-
-    def get(self, assignment_id: str, person_id: int) -> Assignment:
-        """An assignment of this person. Raises UnknownAssignment for any other."""
-        with self.store.read() as connection:
-            return self._load(connection, assignment_id, person_id)
-
-    def answer(
-        self, person_id: int, assignment_id: str, position: int, label: str | None, *, client_id: str, active_ms: int
-    ) -> Assignment:
-        """Store one answer (None takes the earlier one back) to the candidate shown at `position` (0, 1, …).
-
-        The same `client_id` again changes nothing, so that an answer can be sent until its receipt is known.
-        Raises UnknownAssignment, InvalidInput (position, label) or ClientIdUsed.
-        """
-        now = self.clock()
-        if label is not None and label not in LABELS:
-            raise InvalidInput(f"Unknown label '{label}'.")
-        with self.store.write() as connection:
-            before = self._load(connection, assignment_id, person_id)
-            if not 0 <= position < len(before.order):
-                raise InvalidInput(f"There is no candidate at position {position}.")
-            candidate = before.order[position]
-            sent = connection.execute(sa.select(vote).where(vote.c.client_id == client_id)).one_or_none()
-            if sent is not None:
-                if (sent.assignment, sent.candidate, sent.label) != (assignment_id, candidate, label):
-                    raise ClientIdUsed("This client id belongs to a different answer.")
-                return before
-            values = {
-                "client_id": client_id,
-                "assignment": assignment_id,
-                "candidate": candidate,
-                "label": label,
-                "active_ms": active_ms,
-                "server_time": now,
-            }
-            connection.execute(sa.insert(vote).values(values))
-            finished = all(x is not None for i, x in enumerate(before.answers) if i != position) and label is not None
-            # The place of this very assignment is not in the way: only others can fill the group.
-            has_place = self._taken(connection, now, before.group, but=assignment_id).get(before.group, 0) < self.places
-            status = {
-                (True, True): "complete",
-                (True, False): "leased",
-                (False, True): "surplus",
-                (False, False): "expired",
-            }[has_place, finished]
-            changes = {"status": status, "leased_until": now + self.lease}
-            connection.execute(sa.update(assignment).where(assignment.c.id == assignment_id).values(changes))
-            return self._load(connection, assignment_id, person_id)
-
-    def _taken(
-        self, connection: sa.Connection, now: datetime, group: str | None = None, but: str | None = None
-    ) -> dict[str, int]:
-        """Places held in each group (or in `group`) by live leases and complete assignments (all `but` one)."""
+    def previous(self, person_id: int, before: str | None = None) -> tuple[Assignment | None, Share]:
+        """The group given to a person before that one (None: the newest), closed practice left out."""
         c = assignment.c
-        holds = (c.status == "complete") | ((c.status == "leased") & (c.leased_until > now))
-        query = sa.select(c.group, sa.func.count()).where(c.kind == "normal", holds).group_by(c.group)
-        if group is not None:
-            query = query.where(c.group == group)
-        if but is not None:
-            query = query.where(c.id != but)
-        return dict(connection.execute(query).all())
+        query = (
+            sa.select(c.id)
+            .join(item, item.c.id == c.group)
+            .where(c.person == person_id, c.closed.is_(None), item.c.active)
+            .order_by(c.number.desc())
+            .limit(1)
+        )
+        with self.store.read() as connection:
+            if before is not None:
+                self._load(connection, before, person_id)
+                query = query.where(c.number < sa.select(c.number).where(c.id == before).scalar_subquery())
+            me = connection.execute(sa.select(person).where(person.c.id == person_id)).one()
+            share = self._share(connection, me, self._open_rows(connection, person_id))
+            found = connection.execute(query).scalar_one_or_none()
+            return (None if found is None else self._load(connection, found, person_id)), share
 
-    def _load(self, connection: sa.Connection, assignment_id: str, person_id: int) -> Assignment:
-        query = sa.select(assignment).where(assignment.c.id == assignment_id, assignment.c.person == person_id)
-        row: Any = connection.execute(query).one_or_none()
-        if row is None:
-            raise UnknownAssignment("There is no such assignment.")
-        votes = sa.select(vote.c.candidate, vote.c.label).where(vote.c.assignment == assignment_id).order_by(vote.c.id)
-        last = dict(connection.execute(votes).all())
-        return Assignment(row.id, row.group, row.order, [last.get(key) for key in row.order], row.status)
+    # Which group -------------------------------------------------------------------------------------------------
+
+    def _new(self, connection: sa.Connection, person_id: int, number: int) -> str | None:
+        """Give a person group `number` of theirs: a gold item or a repetition when it is their turn, else a normal.
+
+        None when there is none for them.
+        """
+        id: str | None = None
+        if self._turn(person_id, number, "gold", self.settings.gold_rate):
+            id = self._give(connection, person_id, "gold", [self._unseen(person_id, "gold")])
+        if id is None and self._turn(person_id, number, "repeat", self.settings.repeat_rate):
+            id = self._give(connection, person_id, "repeat", [self._repeatable(person_id)])
+        return id or self._give(connection, person_id, "normal", self._open(connection, person_id, number))
+
+    def _turn(self, person_id: int, number: int, kind: str, rate: float) -> bool:
+        """Whether a person's group `number` (1, 2, …) is of a kind: one in every round(1 / rate), at random."""
+        if rate <= 0:
+            return False
+        length = max(round(1 / rate), 2)
+        block, place = divmod(number - 1, length)
+        drawn = int.from_bytes(self.store.keyed_hash(kind, person_id, block)[:4], "big")
+        return place == drawn % length
+
+    def _unseen(self, person_id: int, kind: str) -> sa.Select[Any]:
+        """Items of a kind that a person has not had in any form, in the order of their ranks."""
+        had = sa.exists().where(assignment.c.group == item.c.id, assignment.c.person == person_id)
+        return sa.select(item.c.id).where(item.c.kind == kind, item.c.active, ~had).order_by(item.c.rank)
+
+    def _open(self, connection: sa.Connection, person_id: int, number: int) -> Iterator[sa.Select[Any]]:
+        """Normal groups that want votes and that a person has not had: queries, of which the first with a row counts.
+
+        At random, those with most places taken come first, and of them the next after a rank drawn for this very claim.
+        """
+        unseen = self._unseen(person_id, "normal").where(open_item)
+        if self.settings.order == "disagreement":
+            yield unseen.order_by(None).order_by(item.c.disagreement.desc(), item.c.taken.desc(), item.c.rank)
+            return
+        own = self.store.item_rank(f"person {person_id} {number}")
+        if self.settings.order == "own":
+            for side in (item.c.rank >= own, item.c.rank < own):
+                yield unseen.where(side)
+            return
+        most = connection.execute(sa.select(sa.func.max(item.c.taken)).where(open_item)).scalar_one()
+        for taken in range(-1 if most is None else most, -1, -1):
+            for side in (item.c.rank >= own, item.c.rank < own):
+                yield unseen.where(item.c.taken == taken, side)
+
+    def _repeatable(self, person_id: int) -> sa.Select[Any]:
+        """Groups that a person finished some time ago and has not had again, the oldest first."""
+        c, other = assignment.c, assignment.alias()
+        last = sa.select(sa.func.max(c.number)).where(c.person == person_id).scalar_subquery()
+        again = sa.exists().where(other.c.group == c.group, other.c.person == person_id, other.c.kind == "repeat")
+        return (
+            sa.select(item.c.id)
+            .join(assignment, c.group == item.c.id)
+            .where(c.person == person_id, c.kind == "normal", c.status.in_(("complete", "surplus")), item.c.active)
+            .where(c.number <= last - REPEAT_AFTER, ~again)
+            .order_by(c.number)
+        )
+
+    def _give(
+        self, connection: sa.Connection, person_id: int, kind: str, queries: Iterable[sa.Select[Any]]
+    ) -> str | None:
+        """Give the first group of the queries to a person; None when they have none."""
+        # A row that another transaction holds is passed over: it is about to be taken.
+        firsts = (query.limit(1).with_for_update(of=item, skip_locked=True) for query in queries)
+        groups = (connection.execute(query).scalar_one_or_none() for query in firsts)
+        group = next((group for group in groups if group is not None), None)
+        if group is None:
+            return None
+        if kind == "normal":
+            connection.execute(sa.update(item).where(item.c.id == group).values(taken=item.c.taken + 1))
+        mine = sa.select(sa.func.coalesce(sa.func.max(assignment.c.number), 0)).where(assignment.c.person == person_id)
+        number = connection.execute(mine).scalar_one() + 1
+        now = self.clock()
+        also = () if kind == "normal" else (kind, number)
+        values = {
+            "id": secrets.token_urlsafe(18),
+            "group": group,
+            "person": person_id,
+            "kind": kind,
+            "order": self.shown_order(person_id, self.groups[group], *also),
+            "created": now,
+            "leased_until": now + self._length(),
+            "status": "leased",
+            "number": number,
+        }
+        connection.execute(sa.insert(assignment).values(values))
+        return str(values["id"])
+
+    def _practice(
+        self, connection: sa.Connection, me: Any, after: str | None
+    ) -> tuple[Assignment | None, Share] | None:
+        """The qualification item that a person must do next; None when they may work on the others."""
+        if me.qualified == "passed":
+            return None
+        items = sa.select(item.c.id).where(item.c.kind == "qualification", item.c.active)
+        total = len(connection.execute(items).all())
+        if me.qualified == "failed":
+            return None, Share(0, 0, "unqualified")
+        c = assignment.c
+        current = (c.person == me.id) & (c.kind == "qualification") & c.status.in_(("leased", "complete", "expired"))
+        rows = connection.execute(sa.select(assignment).where(current).order_by(c.number)).all()
+        waiting = [row for row in rows if row.closed is None and row.group in self.groups]
+        done = sum(row.closed is not None for row in rows)
+        if total == 0:
+            return None
+        share = Share(done, total, "practice", (min(done + 1, total), total))
+        if after is not None and waiting:
+            return None, share  # nothing is loaded ahead: what comes next depends on the result
+        if waiting:
+            return self._lease(connection, waiting[0]), share
+        had = sa.exists().where(c.group == item.c.id, current)
+        query = sa.select(item.c.id).where(item.c.kind == "qualification", item.c.active, ~had).order_by(item.c.rank)
+        id = self._give(connection, me.id, "qualification", [query])
+        if id is not None:
+            return self._load(connection, id, me.id), share
+        return None, share  # another window has the last one
+
+    # Leases ------------------------------------------------------------------------------------------------------
+
+    def _return_expired(self) -> None:
+        """Leases that ran out give their places back."""
+        c, now = assignment.c, self.clock()
+        over = (c.status == "leased") & (c.leased_until <= now)
+        with self.store.read() as connection:
+            if connection.execute(sa.select(c.id).where(over).limit(1)).first() is None:
+                return
+        with self.store.write(alone=False) as connection:
+            query = sa.select(c.id, c.group, c.kind).where(over).order_by(c.id).with_for_update(skip_locked=True)
+            rows = connection.execute(query).all()
+            for row in rows:
+                connection.execute(sa.update(assignment).where(c.id == row.id).values(status="expired"))
+            # In one order everywhere: transactions that lock several items cannot wait for each other in a circle.
+            for group, count in sorted(Counter(row.group for row in rows if row.kind == "normal").items()):
+                connection.execute(sa.update(item).where(item.c.id == group).values(taken=item.c.taken - count))
+
+    def _open_rows(self, connection: sa.Connection, person_id: int) -> list[Any]:
+        """A person's groups that wait for answers, oldest first: on lease, or abandoned and still in want of votes."""
+        c = assignment.c
+        reopened = (c.status == "expired") & c.skip_reason.is_(None) & ((c.kind != "normal") | open_item)
+        query = (
+            sa.select(assignment)
+            .join(item, item.c.id == c.group)
+            .where(c.person == person_id, c.kind != "qualification", item.c.active)
+            .where((c.status == "leased") | reopened)
+            .order_by(c.number)
+        )
+        return list(connection.execute(query))
+
+    def _lease(self, connection: sa.Connection, row: Any) -> Assignment:
+        """Give an open assignment (again)."""
+        work = self._load(connection, row.id, row.person, lock=True)
+        if work.status == "leased" or row.kind != "normal" or self._take_place(connection, row.group):
+            values: dict[str, Any] = {"leased_until": self.clock() + self._length()}
+            values |= {"status": "leased"} if work.status == "expired" else {}
+            connection.execute(sa.update(assignment).where(assignment.c.id == row.id).values(values))
+        return self._load(connection, row.id, row.person)
+
+    # Progress ----------------------------------------------------------------------------------------------------
+
+    def _counts(self, connection: sa.Connection, person_id: int) -> tuple[int, int]:
+        """How many normal groups a person did or has on lease, and how many groups of all kinds they were given."""
+        c = assignment.c
+        held = (c.kind == "normal") & c.status.in_(("complete", "surplus", "leased"))
+        counts = sa.select(sa.func.count().filter(held), sa.func.count())
+        normal, given = connection.execute(counts.where(c.person == person_id, c.kind != "qualification")).one()
+        return normal, given
+
+    def _quota(self, me: Any) -> int | None:
+        quota: int | None = me.quota if me.quota is not None else self.settings.quota
+        return quota
+
+    def _share(self, connection: sa.Connection, me: Any, open_rows: list[Any], reason: str = "done") -> Share:
+        c = assignment.c
+        counts = sa.select(
+            sa.func.count().filter(c.kind != "normal"),
+            sa.func.count().filter(c.kind == "normal"),
+        ).where(c.person == me.id, c.kind != "qualification", c.status.in_(("complete", "surplus")))
+        special, normal = connection.execute(counts).one()
+        free: int = connection.execute(sa.select(sa.func.count()).select_from(item).where(open_item)).scalar_one()
+        seen = sa.select(sa.func.count(sa.distinct(c.group))).join(item, item.c.id == c.group)
+        free -= connection.execute(seen.where(c.person == me.id, open_item)).scalar_one()
+        opened = sum(row.kind == "normal" for row in open_rows)
+        normals = normal + opened + free
+        quota = self._quota(me)
+        if quota is not None:
+            normals = min(normals, max(quota, normal + opened))
+        # Gold items and repetitions to come are counted in from the start, else the total would tell which they are.
+        to_come = normals - normal - opened
+        specials = special + len(open_rows) - opened + self._specials(connection, me.id, to_come)
+        return Share(normal + special, normals + specials, reason)
+
+    def _specials(self, connection: sa.Connection, person_id: int, normals: int) -> int:
+        """How many gold items and repetitions will come between the next `normals` groups of a person, about."""
+        rate, repeat = self.settings.gold_rate, self.settings.repeat_rate
+        if normals <= 0 or rate + repeat <= 0:
+            return 0
+        slots = normals / max(1 - rate - repeat, 0.1)
+        left = sa.select(sa.func.count()).select_from(self._unseen(person_id, "gold").subquery())
+        gold = min(connection.execute(left).scalar_one(), slots * rate) if rate else 0
+        return int(gold + slots * repeat)

@@ -1,114 +1,24 @@
-"""The store of people, assignments and votes: one SQLite file, written by any number of threads and processes.
-
-Votes are append-only. The answer of a person about a candidate is the last row of (assignment, candidate), and taking
-an answer back is a row without a label. All times are UTC.
-"""
+"""The store of an annotation: people and their links, gold items, settings and the log, beside the answers."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
-import shutil
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
+from goldeye.annotate.schema import ITEM_KINDS, ROLES, assignment, item, log, meta, person, session
+from goldeye.annotate.settings import AnnotationSettings
+from goldeye.annotate.votes import Votes
 from goldeye.errors import InvalidInput, unknown_name
 
-SCHEMA_VERSION = "1"
-LABELS = ("Positive", "Similar", "Negative")
-ROLES = ("annotator", "owner")
-KINDS = ("normal", "gold", "repeat", "qualification")
-# leased: being answered until `leased_until`. complete: every candidate has a label and the votes count.
-# expired: abandoned, its place went back. surplus: completed after its place was taken; kept, never counted.
-STATUSES = ("leased", "complete", "expired", "surplus")
 SESSION_LIFE = timedelta(days=30)
-
-
-class UtcTime(sa.TypeDecorator[datetime]):
-    """An aware UTC datetime in Python; SQLite has no time zones, so the zone is put back on reading."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _one_of(column: str, words: tuple[str, ...]) -> sa.CheckConstraint:
-    return sa.CheckConstraint(sa.column(column).in_(words), name=f"known_{column}")
-
-
-tables = sa.MetaData()
-meta = sa.Table("meta", tables, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String))
-person = sa.Table(
-    "person",
-    tables,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.String, nullable=False, unique=True),
-    sa.Column("token_hash", sa.String, nullable=False, unique=True),
-    sa.Column("role", sa.String, nullable=False),
-    sa.Column("created", UtcTime, nullable=False),
-    sa.Column("revoked", UtcTime),
-    _one_of("role", ROLES),
-)
-session = sa.Table(
-    "session",
-    tables,
-    sa.Column("id_hash", sa.String, primary_key=True),
-    sa.Column("person", sa.ForeignKey("person.id"), nullable=False, index=True),
-    sa.Column("expires", UtcTime, nullable=False),
-)
-assignment = sa.Table(
-    "assignment",
-    tables,
-    sa.Column("id", sa.String, primary_key=True),  # random: the page's addresses are made of it
-    sa.Column("group", sa.String, nullable=False),
-    sa.Column("person", sa.ForeignKey("person.id"), nullable=False, index=True),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("order", sa.JSON, nullable=False),  # the candidates' keys in the order shown
-    sa.Column("created", UtcTime, nullable=False),
-    sa.Column("leased_until", UtcTime, nullable=False),
-    sa.Column("status", sa.String, nullable=False),
-    _one_of("kind", KINDS),
-    _one_of("status", STATUSES),
-)
-sa.Index("assignment_group", assignment.c.group, assignment.c.kind, assignment.c.status)
-_normal = assignment.c.kind == "normal"
-sa.Index(
-    "nobody_twice",
-    assignment.c.group,
-    assignment.c.person,
-    unique=True,
-    sqlite_where=_normal,
-    postgresql_where=_normal,
-)
-vote = sa.Table(
-    "vote",
-    tables,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("client_id", sa.String, nullable=False, unique=True),
-    sa.Column("assignment", sa.ForeignKey("assignment.id"), nullable=False),
-    sa.Column("candidate", sa.String, nullable=False),
-    sa.Column("label", sa.String),
-    sa.Column("active_ms", sa.Integer, nullable=False),
-    sa.Column("server_time", UtcTime, nullable=False),
-    _one_of("label", LABELS),
-    sqlite_autoincrement=True,  # ids only grow, so that "the last row" is always the newest
-)
-sa.Index("vote_answer", vote.c.assignment, vote.c.candidate, vote.c.id)
 
 
 @dataclass(frozen=True)
@@ -119,31 +29,28 @@ class Person:
     name: str
     role: str
     revoked: bool
+    paused: bool = False
+    forgotten: bool = False
+    pseudonym: str = ""
+    quota: int | None = None
+    qualified: str | None = None
+
+    @property
+    def state(self) -> str:
+        """active, paused, revoked or forgotten."""
+        if self.forgotten:
+            return "forgotten"
+        return "revoked" if self.revoked else "paused" if self.paused else "active"
 
 
-class CountedVote(NamedTuple):
-    """A label that counts, or a surplus one. `seconds` is the active time that `person` spent on the whole group.
+class LogEntry(NamedTuple):
+    """A line of the log of changes; `actor` is a person or "command line"."""
 
-    `started` and `ended` (UTC): when the group was first shown to the person, and their last answer to it.
-    """
-
-    group: str
-    candidate: str
-    label: str
-    person: str
-    seconds: float
-    started: datetime
-    ended: datetime
-    counted: bool = True
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the annotation is: complete normal assignments by group and by person, and all answers given."""
-
-    by_group: dict[str, int]
-    by_person: dict[str, int]
-    answers: int
+    id: int
+    time: datetime
+    actor: str
+    action: str
+    detail: str
 
 
 def utc_now() -> datetime:
@@ -155,128 +62,54 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-class Store:
-    """People and votes in `url_or_path`, a SQLite file (made when missing) or a `sqlite:///…` URL.
-
-    `read_only` never makes or changes a file beside the database, so that it may lie where nothing can be written.
-    Raises InvalidInput when the database cannot be opened, is not Goldeye's, or has an unknown version.
-    """
-
-    def __init__(self, url_or_path: str | Path, *, read_only: bool = False) -> None:
-        text = str(url_or_path)
-        self.url = sa.make_url(text) if "://" in text else sa.URL.create("sqlite", database=text)
-        if self.url.get_backend_name() != "sqlite" or self.url.database in (None, "", ":memory:"):
-            raise InvalidInput(f"The annotation database '{self.url.render_as_string()}' is not a SQLite file.")
-        self.path = Path(str(self.url.database))
-        if not self.path.parent.is_dir():
-            raise InvalidInput(f"The folder '{self.path.parent}' of the annotation database does not exist.")
-        self._copy: TemporaryDirectory[str] | None = None
-        self._engine = self._open_to_read() if read_only else sa.create_engine(self.url, connect_args={"timeout": 30})
-        self._writer = self._engine.execution_options(write=True)
-        sa.event.listen(self._engine, "connect", _set_up_reading if read_only else _set_up_connection)
-        sa.event.listen(self._engine, "begin", _begin)
-        try:
-            with self.read() if read_only else self.write() as connection:
-                self._check_schema(connection, make=not read_only)
-        except InvalidInput:
-            self.close()
-            raise
-        except SQLAlchemyError as error:
-            self.close()
-            reason = getattr(error, "orig", error)
-            raise InvalidInput(f"The annotation database '{self.path}' cannot be opened: {reason}.") from error
-        with self.read() as connection:
-            secret = connection.execute(sa.select(meta.c.value).where(meta.c.key == "secret")).scalar_one()
-        self._secret = bytes.fromhex(secret)
-
-    def _open_to_read(self) -> sa.Engine:
-        """An engine on the file itself while a server has it open, else on a copy in a temporary folder.
-
-        SQLite's write-ahead log wants two files beside the database even to read. With a server they are there, and
-        its locks keep both sides consistent; without, nobody writes and a copy is the same.
-        """
-        beside = [self.path.with_name(self.path.name + ending) for ending in ("-wal", "-shm")]
-        source = self.path
-        if not all(path.exists() for path in beside):
-            self._copy = TemporaryDirectory(prefix="goldeye-")
-            source = Path(self._copy.name) / "annotations.sqlite"
-            for path, ending in ((self.path, ""), (beside[0], "-wal")):
-                if path.exists():
-                    shutil.copyfile(path, f"{source}{ending}")
-            if all(path.exists() for path in beside):  # a server began meanwhile
-                source = self.path
-        address = f"{source.absolute().as_uri()}?mode=ro"
-        return sa.create_engine(
-            self.url, creator=lambda: sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False)
-        )
-
-    def _check_schema(self, connection: sa.Connection, *, make: bool) -> None:
-        names = set(sa.inspect(connection).get_table_names())
-        if not names and make:
-            tables.create_all(connection)
-            rows = [
-                {"key": "schema", "value": SCHEMA_VERSION},
-                {"key": "secret", "value": secrets.token_hex(32)},
-            ]
-            connection.execute(sa.insert(meta), rows)
-        elif not {"meta", "person", "assignment", "vote"} <= names:
-            raise InvalidInput(f"'{self.path}' is a database, but not one of Goldeye's annotations.")
-        version = connection.execute(sa.select(meta.c.value).where(meta.c.key == "schema")).scalar_one_or_none()
-        if version != SCHEMA_VERSION:
-            raise InvalidInput(
-                f"The annotation database '{self.path}' has version {version}; this Goldeye reads version "
-                f"{SCHEMA_VERSION} only."
-            )
-
-    @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
-        """One consistent view of the store."""
-        with self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """One transaction that no other writer overlaps: what it reads is still true when it writes."""
-        with self._writer.begin() as connection:
-            yield connection
-
-    def close(self) -> None:
-        """Close all connections; a store that is not read-only can be used again afterwards."""
-        self._engine.dispose()
-        if self._copy is not None:
-            self._copy.cleanup()
-
-    def keyed_hash(self, *parts: object) -> bytes:
-        """HMAC-SHA-256 of the parts under this store's secret: repeatable here, unpredictable elsewhere."""
-        return hmac.digest(self._secret, "\0".join(str(part) for part in parts).encode(), "sha256")
-
-    @property
-    def instance(self) -> str:
-        """A short public name of this store, so that two servers on one host keep cookies and queues apart."""
-        return self.keyed_hash("instance").hex()[:12]
+class Store(Votes):
+    """People, settings and votes in a database (see Database for what it may be)."""
 
     # People -----------------------------------------------------------------------------------------------------
 
-    def invite(self, name: str, role: str = "annotator", *, renew: bool = False) -> str:
+    def invite(
+        self,
+        name: str,
+        role: str = "annotator",
+        *,
+        quota: int | None = None,
+        renew: bool = False,
+        actor: str = "command line",
+    ) -> str:
         """Add a person and return the token of their link. Only its hash is kept: it cannot be shown again.
 
-        `renew` replaces the token of a known person, ends their sessions and lifts a revocation; votes stay theirs.
+        `renew` replaces the token of a known person, ends their sessions and lifts a revocation; votes stay theirs, and
+        so do their role and quota unless a quota is given. Raises InvalidInput for a name that is none or taken.
         """
         name = name.strip()
         if not name or len(name) > 100 or not name.isprintable():
             raise InvalidInput(f"A person's name must be 1 to 100 printable characters, not {name!r}.")
         if role not in ROLES:
             raise unknown_name("role", role, ROLES)
+        _check_quota(quota)
         token = secrets.token_urlsafe(32)
         with self.write() as connection:
-            known = connection.execute(sa.select(person.c.id).where(person.c.name == name)).scalar_one_or_none()
+            pseudonym = sa.select(person.c.id).where(person.c.pseudonym == name, person.c.name != name)
+            if connection.execute(pseudonym).first() is not None:
+                raise InvalidInput(f"'{name}' is the pseudonym of another person.")
+            known = connection.execute(sa.select(person).where(person.c.name == name)).one_or_none()
             if known is None:
-                row = {"name": name, "token_hash": _hash(token), "role": role, "created": utc_now()}
-                connection.execute(sa.insert(person).values(row))
-            elif renew:
-                values = {"token_hash": _hash(token), "role": role, "revoked": None}
-                connection.execute(sa.update(person).where(person.c.id == known).values(values))
-                connection.execute(sa.delete(session).where(session.c.person == known))
+                row = {
+                    "name": name,
+                    "token_hash": _hash(token),
+                    "role": role,
+                    "created": utc_now(),
+                    "quota": quota,
+                    "pseudonym": self._free_pseudonym(connection, name),
+                }
+                identity = connection.execute(sa.insert(person).values(row).returning(person.c.id)).scalar_one()
+                self._note(connection, actor, "invited", role, identity)
+            elif renew and known.forgotten is None:
+                values: dict[str, Any] = {"token_hash": _hash(token), "revoked": None}
+                values |= {} if quota is None else {"quota": quota}
+                connection.execute(sa.update(person).where(person.c.id == known.id).values(values))
+                connection.execute(sa.delete(session).where(session.c.person == known.id))
+                self._note(connection, actor, "renewed the link", "", known.id)
             else:
                 raise InvalidInput(
                     f"'{name}' has been invited already, and a link is shown only once.",
@@ -284,24 +117,87 @@ class Store:
                 )
         return token
 
-    def revoke(self, name: str) -> None:
+    def _free_pseudonym(self, connection: sa.Connection, name: str) -> str:
+        # A name may come again after the first of that name was forgotten: another person then.
+        for number in range(1000):
+            parts = ("person", name) if number == 0 else ("person", name, number)
+            called = f"p-{self.keyed_hash(*parts).hex()[:8]}"
+            taken = sa.select(person.c.id).where((person.c.pseudonym == called) | (person.c.name == called))
+            if connection.execute(taken).first() is None:
+                return called
+        raise InvalidInput(f"Too many people were called '{name}'.")
+
+    def revoke(self, name: str, *, actor: str = "command line") -> None:
         """Shut a person out at once. Their votes stay and count."""
         with self.write() as connection:
-            ids = {row.name: row.id for row in connection.execute(sa.select(person.c.name, person.c.id))}
-            if name not in ids:
-                raise unknown_name("person", name, ids)
-            connection.execute(sa.update(person).where(person.c.id == ids[name]).values(revoked=utc_now()))
-            connection.execute(sa.delete(session).where(session.c.person == ids[name]))
+            identity = self._find(connection, name)
+            connection.execute(sa.update(person).where(person.c.id == identity).values(revoked=utc_now()))
+            self._end_sessions(connection, identity)
+            self._note(connection, actor, "revoked", "", identity)
+
+    def pause(self, name: str, paused: bool = True, *, actor: str = "command line") -> None:
+        """Give a person no new group until they are resumed; they can still sign in."""
+        with self.write() as connection:
+            identity = self._find(connection, name)
+            values = {"paused": utc_now() if paused else None}
+            connection.execute(sa.update(person).where(person.c.id == identity).values(values))
+            self._note(connection, actor, "paused" if paused else "resumed", "", identity)
+
+    def set_quota(self, name: str, quota: int | None, *, actor: str = "command line") -> None:
+        """The most groups a person may do; None leaves it to the settings."""
+        _check_quota(quota)
+        with self.write() as connection:
+            identity = self._find(connection, name)
+            connection.execute(sa.update(person).where(person.c.id == identity).values(quota=quota))
+            self._note(connection, actor, "set the quota", "none" if quota is None else str(quota), identity)
+
+    def qualify(self, name: str, *, passed: bool, actor: str = "command line") -> None:
+        """Let a person pass the qualification without it, or (not `passed`) try it once more."""
+        with self.write() as connection:
+            identity = self._find(connection, name)
+            values = {"qualified": "passed" if passed else None}
+            connection.execute(sa.update(person).where(person.c.id == identity).values(values))
+            if not passed:  # earlier attempts are kept, but no longer count
+                mine = (assignment.c.person == identity) & (assignment.c.kind == "qualification")
+                connection.execute(sa.update(assignment).where(mine).values(status="surplus", closed=utc_now()))
+            action = "passed without qualification" if passed else "may try the qualification again"
+            self._note(connection, actor, action, "", identity)
+
+    def forget(self, name: str, *, actor: str = "command line") -> str:
+        """Remove a person's name for good; their votes stay under their pseudonym, which is returned."""
+        with self.write() as connection:
+            identity = self._find(connection, name)
+            called = connection.execute(sa.select(person.c.pseudonym).where(person.c.id == identity)).scalar_one()
+            values = {
+                "name": called,
+                "token_hash": _hash(secrets.token_urlsafe(32)),
+                "revoked": utc_now(),
+                "forgotten": utc_now(),
+            }
+            connection.execute(sa.update(person).where(person.c.id == identity).values(values))
+            connection.execute(sa.update(log).where(log.c.actor == name).values(actor=called))
+            self._end_sessions(connection, identity)
+            self._note(connection, called if actor == name else actor, "forgotten", "", identity)
+        return str(called)
+
+    def _find(self, connection: sa.Connection, name: str) -> int:
+        query = sa.select(person.c.name, person.c.id).where(person.c.forgotten.is_(None))
+        ids: dict[str, int] = {row.name: row.id for row in connection.execute(query)}
+        if name not in ids:
+            raise unknown_name("person", name, ids)
+        return ids[name]
 
     def people(self) -> list[Person]:
         """Everybody who was ever invited, in that order."""
         with self.read() as connection:
             return [_person(row) for row in connection.execute(sa.select(person).order_by(person.c.id))]
 
+    # Sessions ---------------------------------------------------------------------------------------------------
+
     def start_session(self, token: str) -> tuple[str, Person] | None:
         """Exchange the token of a link for (session id, person); None when the token is unknown or revoked."""
         token_hash, now = _hash(token), utc_now()
-        with self.write() as connection:
+        with self.write(alone=False) as connection:
             row = connection.execute(sa.select(person).where(person.c.token_hash == token_hash)).one_or_none()
             if row is None or row.revoked is not None or not hmac.compare_digest(row.token_hash, token_hash):
                 return None
@@ -322,108 +218,114 @@ class Store:
             row = connection.execute(query).one_or_none()
         return None if row is None else _person(row)
 
-    def pseudonym(self, name: str) -> str:
-        """What a person is called outside this store: the same each time, and not to be traced back without it."""
-        return f"p-{self.keyed_hash('person', name).hex()[:8]}"
+    def end_session(self, session_id: str) -> None:
+        """Sign out: the session is not valid any more."""
+        with self.write(alone=False) as connection:
+            connection.execute(sa.delete(session).where(session.c.id_hash == _hash(session_id)))
 
-    # Results ----------------------------------------------------------------------------------------------------
+    def _end_sessions(self, connection: sa.Connection, identity: int) -> None:
+        connection.execute(sa.delete(session).where(session.c.person == identity))
 
-    def counted_votes(self, *, surplus: bool = False) -> list[CountedVote]:
-        """The labels that count: the last answer to each candidate of every complete normal assignment.
+    # Gold items -------------------------------------------------------------------------------------------------
 
-        With `surplus` also those of surplus assignments, which do not count (`counted` is False).
-        Ordered by group, then by assignment as they were given out, then by candidate.
+    def set_gold(
+        self,
+        group: str,
+        kind: str | None,
+        expected: Mapping[str, str] | None = None,
+        note: str | None = None,
+        *,
+        actor: str = "command line",
+    ) -> None:
+        """Make a group a gold or qualification item with the labels `expected` (candidate → label), or normal again.
+
+        Such a group gets no normal votes any more. The group need not be known yet: the application that gives it out
+        checks its candidates and labels.
         """
-        statuses = ("complete", "surplus") if surplus else ("complete",)
-        counts = sa.and_(assignment.c.kind == "normal", assignment.c.status.in_(statuses))
-        totals = (
-            sa.select(
-                vote.c.assignment,
-                sa.func.max(vote.c.id).label("last"),
-                sa.func.sum(vote.c.active_ms).label("ms"),
-                sa.func.max(vote.c.server_time).label("ended"),
-            )
-            .join(assignment, assignment.c.id == vote.c.assignment)
-            .where(counts)
-            .group_by(vote.c.assignment, vote.c.candidate)
-            .subquery()
-        )
-        spent = (
-            sa.select(
-                totals.c.assignment,
-                sa.func.sum(totals.c.ms).label("ms"),
-                sa.func.max(totals.c.ended).label("ended"),
-            )
-            .group_by(totals.c.assignment)
-            .subquery()
-        )
+        if kind not in (*ITEM_KINDS[1:], None):
+            raise unknown_name("kind of item", str(kind), ITEM_KINDS[1:])
+        if kind is not None and not expected:
+            raise InvalidInput(f"Group '{group}' needs an expected label to be a {kind} item.")
+        values = {
+            "kind": kind or "normal",
+            "expected": dict(expected) if kind and expected else sa.null(),
+            "note": note if kind else None,
+        }
+        with self.write() as connection:
+            known = connection.execute(sa.update(item).where(item.c.id == group).values(values)).rowcount
+            if not known:
+                rank = self.item_rank(group)
+                counts = {"active": False, "needed": 0, "taken": 0, "complete": 0, "disagreement": 0.0}
+                connection.execute(sa.insert(item).values({"id": group, "rank": rank} | values | counts))
+            labels = ", ".join(f"{slot}={label}" for slot, label in sorted((expected or {}).items()))
+            detail = group if kind is None else f"{group}: {labels}"
+            self._note(connection, actor, f"made a {kind or 'normal'} item", detail)
+
+    def item_rank(self, group: str) -> int:
+        """The group's place in the order in which groups are given out: random, but always the same."""
+        return int.from_bytes(self.keyed_hash("group", group)[:7], "big")
+
+    # Settings and log -------------------------------------------------------------------------------------------
+
+    def settings(self) -> AnnotationSettings | None:
+        """What the annotation was last served with; None before the first time."""
+        with self.read() as connection:
+            return stored_settings(connection)
+
+    def log(self, before: int | None = None, most: int = 100) -> list[LogEntry]:
+        """The newest changes first, `most` at a time, those older than the entry `before`."""
         query = (
-            sa.select(
-                assignment.c.group,
-                vote.c.candidate,
-                vote.c.label,
-                person.c.name,
-                spent.c.ms,
-                assignment.c.created,
-                spent.c.ended,
-                assignment.c.status,
-            )
-            .join(totals, totals.c.last == vote.c.id)
-            .join(assignment, assignment.c.id == vote.c.assignment)
-            .join(spent, spent.c.assignment == assignment.c.id)
-            .join(person, person.c.id == assignment.c.person)
-            .order_by(assignment.c.group, assignment.c.created, assignment.c.id, vote.c.candidate)
+            sa.select(log.c.id, log.c.time, log.c.actor, log.c.action, log.c.detail, person.c.name)
+            .join(person, person.c.id == log.c.person, isouter=True)
+            .order_by(log.c.id.desc())
+            .limit(most)
         )
+        if before is not None:
+            query = query.where(log.c.id < before)
         with self.read() as connection:
             rows = connection.execute(query).all()
         return [
-            CountedVote(group, candidate, label, name, ms / 1000, started, ended, status == "complete")
-            for group, candidate, label, name, ms, started, ended, status in rows
+            LogEntry(row.id, row.time, row.actor, row.action, ", ".join(filter(None, (row.name, row.detail))))
+            for row in rows
         ]
 
-    def answered(self) -> set[tuple[str, str]]:
-        """(group, person) wherever the person gave a normal answer, whether it counts, is open or came too late."""
-        query = (
-            sa.select(assignment.c.group, person.c.name)
-            .join(person, person.c.id == assignment.c.person)
-            .where(assignment.c.kind == "normal", sa.exists().where(vote.c.assignment == assignment.c.id))
-        )
-        with self.read() as connection:
-            return {(group, name) for group, name in connection.execute(query)}
+    def note(self, actor: str, action: str, detail: str) -> None:
+        """Add a line to the log of changes."""
+        with self.write() as connection:
+            self._note(connection, actor, action, detail)
 
-    def progress(self) -> Progress:
-        """How far the annotation is; people and groups without a complete assignment are left out of the counts."""
-        done = sa.and_(assignment.c.kind == "normal", assignment.c.status == "complete")
-        by_group = sa.select(assignment.c.group, sa.func.count()).where(done).group_by(assignment.c.group)
-        by_person = (
-            sa.select(person.c.name, sa.func.count())
-            .join(assignment, assignment.c.person == person.c.id)
-            .where(done)
-            .group_by(person.c.name)
-            .order_by(person.c.name)
-        )
-        with self.read() as connection:
-            groups: dict[str, int] = dict(connection.execute(by_group).all())
-            names: dict[str, int] = dict(connection.execute(by_person).all())
-            answers = connection.execute(sa.select(sa.func.count()).select_from(vote)).scalar_one()
-        return Progress(groups, names, answers)
+    def _note(self, connection: sa.Connection, actor: str, action: str, detail: str, about: int | None = None) -> None:
+        values = {"time": utc_now(), "actor": actor, "action": action, "detail": detail, "person": about}
+        connection.execute(sa.insert(log).values(values))
+
+
+def stored_settings(connection: sa.Connection) -> AnnotationSettings | None:
+    """The settings as the store has them."""
+    text = connection.execute(sa.select(meta.c.value).where(meta.c.key == "settings")).scalar_one_or_none()
+    return None if text is None else AnnotationSettings.model_validate_json(text)
+
+
+def keep_settings(connection: sa.Connection, settings: AnnotationSettings) -> None:
+    """Write the settings into the store."""
+    connection.execute(sa.delete(meta).where(meta.c.key == "settings"))
+    text = json.dumps(settings.model_dump(mode="json"))
+    connection.execute(sa.insert(meta).values(key="settings", value=text))
+
+
+def _check_quota(quota: int | None) -> None:
+    if quota is not None and quota < 1:
+        raise InvalidInput(f"A quota is at least 1 group, not {quota}.")
 
 
 def _person(row: Any) -> Person:
-    return Person(row.id, row.name, row.role, row.revoked is not None)
-
-
-def _set_up_connection(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # transactions begin in `_begin`, not where the driver guesses
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _set_up_reading(connection: Any, record: Any) -> None:
-    connection.isolation_level = None
-
-
-def _begin(connection: sa.Connection) -> None:
-    # A writer takes the lock before it reads: two of them can then never decide on the same old state.
-    write = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    return Person(
+        row.id,
+        row.name,
+        row.role,
+        row.revoked is not None,
+        row.paused is not None,
+        row.forgotten is not None,
+        row.pseudonym,
+        row.quota,
+        row.qualified,
+    )

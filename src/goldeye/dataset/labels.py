@@ -201,7 +201,7 @@ def read_store(dataset: Dataset, database: str | None) -> StoredVotes:
             for v in store.counted_votes(surplus=True)
             if v.group in groups and v.candidate in dataset.slots
         ]
-        names = {store.pseudonym(person.name): person.name for person in store.people()}
+        names = {person.pseudonym: person.name for person in store.people()}
         return StoredVotes(votes, store.answered(), names)
 
 
