@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two processes share the machine's cores; more threads than cores slow every test down.
 TEST_WORKERS ?= 2
 
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all lint lint-web bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test      the tests (under 8 minutes on 2 cores)"
 	@echo "make test-all  the slow tests too"
 	@echo "make lint      ruff and mypy"
+	@echo "make lint-web  types of the pages' scripts (needs npm)"
 	@echo "make bench     speed measurements (seams.py and half_precision.py in benchmarks/ need trained weights)"
 
 # A venv made before a change of the dependencies is stale; `make clean` removes it for any other reason.
@@ -34,8 +35,11 @@ test-all: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+lint-web:
+	npm exec --yes --package=typescript@5.9.3 -- tsc -p jsconfig.json
+
 bench: $(STAMP)
-	for name in negative_term degradation upscale selection; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in negative_term degradation upscale selection annotate; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) demo

@@ -14,7 +14,7 @@ from goldeye.cli import run
 from goldeye.images import image_size, write_image
 
 COMMANDS = {"annotate", "degrade", "demo", "enhance", "evaluate", "export", "labels", "models", "noise-bank", "pairs"}
-COMMANDS |= {"mobile", "recipes", "select", "testset", "train", "upscale"}
+COMMANDS |= {"mobile", "recipes", "select", "study", "testset", "train", "upscale"}
 
 
 def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:

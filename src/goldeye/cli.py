@@ -15,9 +15,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from goldeye import __version__, batch
+from goldeye import __version__
+from goldeye.cli_annotate import annotate_app
+from goldeye.cli_output import Database, Device, Form, Json, Output, Quiet, Seed, print_document
+from goldeye.cli_study import study_app
 from goldeye.errors import GoldeyeError, Interrupted, InvalidInput, unknown_name
 from goldeye.runtime import prepare_process
 
@@ -27,15 +29,6 @@ if TYPE_CHECKING:
 
 # Typer carries its own copy of click since 0.16, and exports only this subclass of its usage errors.
 UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
-
-
-class WithDefault(TyperGroup):
-    """A command that is also a group: what is not the name of a subcommand goes to the command `serve`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
-            args = ["serve", *args]
-        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
@@ -49,24 +42,11 @@ app = typer.Typer(
 recipes_app = typer.Typer(no_args_is_help=True, help="The shipped training recipes.")
 models_app = typer.Typer(no_args_is_help=True, help="Architectures and known weights.")
 labels_app = typer.Typer(no_args_is_help=True, help="Votes, final labels and their tables.")
-annotate_app = typer.Typer(
-    cls=WithDefault,
-    no_args_is_help=True,
-    help=(
-        "Label candidates in the browser: `annotate DATASET` serves the web application, "
-        "`annotate invite DATASET NAME` prints a person's link."
-    ),
-)
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(annotate_app, name="annotate")
 app.add_typer(labels_app, name="labels")
 app.add_typer(models_app, name="models")
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.", callback=lambda v: batch.set_quiet(v))]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all randomness.")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Where the results go.")]
+app.add_typer(study_app, name="study")
 
 
 def _version(value: bool) -> None:
@@ -167,7 +147,7 @@ def models_list(json_: Json = False) -> None:
     from goldeye.networks.describe import list_models, list_text
 
     rows = list_models()
-    _print("models", {"models": rows}, json_, lambda: list_text(rows))
+    print_document("models", {"models": rows}, json_, lambda: list_text(rows))
 
 
 @models_app.command("info")
@@ -179,7 +159,7 @@ def models_info(
     from goldeye.networks.describe import describe, description_text
 
     found = describe(name)
-    _print("models", found, json_, lambda: description_text(found))
+    print_document("models", found, json_, lambda: description_text(found))
 
 
 @app.command()
@@ -196,7 +176,7 @@ def export(
 
     check_output(output)
     written = export_model(load_model(model), output)
-    _print("export", {"model": model, **written}, json_, lambda: export_text(written))
+    print_document("export", {"model": model, **written}, json_, lambda: export_text(written))
 
 
 # --- data constructions of the papers ---------------------------------------------------------------------------------
@@ -234,7 +214,7 @@ def noise_bank(
         typer.echo(f"failed: {item['input']}: {item['error']}", err=True)
     items = {"done": result.done, "skipped": result.skipped, "failed": result.failed}
     document = {"bank": str(output), **record.model_dump(mode="json"), **items}
-    _print("noise-bank", document, json_, lambda: f"{output}: {record.text}; {len(result.failed)} failed")
+    print_document("noise-bank", document, json_, lambda: f"{output}: {record.text}; {len(result.failed)} failed")
     if result.failed:
         raise typer.Exit(1)
 
@@ -326,7 +306,9 @@ def draw_testset(
         seed=seed,
         split=split,
     )
-    _print("testset", made, json_, lambda: f"{made['groups']} of {made['suitable']} groups: {made['gt']}, {made['lr']}")
+    print_document(
+        "testset", made, json_, lambda: f"{made['groups']} of {made['suitable']} groups: {made['gt']}, {made['lr']}"
+    )
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -357,7 +339,7 @@ def train(
         from goldeye.train.plan import dry_run as check
 
         plan = check(config, device)
-        _print("train", plan, json_, lambda: _plan_text(plan))
+        print_document("train", plan, json_, lambda: _plan_text(plan))
         raise typer.Exit(0 if plan["ok"] else 2)
     prepare_process()
     from goldeye.train.loop import train as run_training
@@ -370,7 +352,7 @@ def train(
         if result.started_at == result.step
         else (f"{run}: {result.step} steps done; weights in {result.weights}")
     )
-    _print("train", document, json_, lambda: text)
+    print_document("train", document, json_, lambda: text)
 
 
 def _plan_text(plan: dict[str, Any]) -> str:
@@ -386,7 +368,9 @@ def recipes_list(json_: Json = False) -> None:
 
     found = [(name, load_recipe(name)) for name in recipe_names()]
     rows = [{"name": name, "summary": config.summary, "table": config.table} for name, config in found]
-    _print("recipes", {"recipes": rows}, json_, lambda: "\n".join(f"{r['name']:28} {r['summary']}" for r in rows))
+    print_document(
+        "recipes", {"recipes": rows}, json_, lambda: "\n".join(f"{r['name']:28} {r['summary']}" for r in rows)
+    )
 
 
 @recipes_app.command("show")
@@ -397,7 +381,9 @@ def recipes_show(
     from goldeye.config import load_recipe, to_yaml
 
     config = load_recipe(name, settings)
-    _print("recipes", {"name": name, "config": config.model_dump(mode="json")}, json_, lambda: to_yaml(config).rstrip())
+    print_document(
+        "recipes", {"name": name, "config": config.model_dump(mode="json")}, json_, lambda: to_yaml(config).rstrip()
+    )
 
 
 @recipes_app.command("schema")
@@ -406,7 +392,7 @@ def recipes_schema(json_: Json = False) -> None:
     from goldeye.config import TrainConfig
 
     schema = TrainConfig.model_json_schema()
-    _print("recipes", {"recipe": schema}, json_, lambda: json.dumps(schema, indent=1))
+    print_document("recipes", {"recipe": schema}, json_, lambda: json.dumps(schema, indent=1))
 
 
 # --- curation and labels ----------------------------------------------------------------------------------------------
@@ -526,68 +512,14 @@ def select(
     summary = select_patches(candidates, output, settings, engine=workers, preview=preview)
     for item in summary["failed"]:
         typer.echo(f"failed: {item['input']}: {item['error']}", err=True)
-    _print("select", summary, json_, lambda: select_text(summary))
+    print_document("select", summary, json_, lambda: select_text(summary))
     if summary["failed"]:
         raise typer.Exit(1)
 
 
-@annotate_app.command("serve")
-def annotate_serve(
-    dataset: Annotated[Path, typer.Argument(help="A dataset that `goldeye select` wrote.")],
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8600,
-    base_url: Annotated[str | None, typer.Option(help="The address that people use, when it is another.")] = None,
-    votes: Annotated[int, typer.Option(min=1, help="Votes per group.")] = 3,
-    json_: Json = False,
-) -> None:
-    """Serve the web application until Ctrl-C; the word `serve` may be left out."""
-    from goldeye.annotate.run import serve_dataset
-
-    def ready(found: dict[str, Any]) -> None:
-        _print("annotate", found, json_, lambda: _serving_text(found))
-        sys.stdout.flush()
-
-    serve_dataset(dataset, host=host, port=port, base_url=base_url, votes_per_group=votes, ready=ready)
-
-
-def _serving_text(found: dict[str, Any]) -> str:
-    lines = [
-        f"Serving {found['groups']} groups at {found['address']} (Ctrl-C stops; every answer is saved when given).",
-        f"Invited: {', '.join(found['people']) or 'nobody yet'}; complete votes: {found['votes']}.",
-        f"Invite with: {found['invite']}",
-    ]
-    return "\n".join([*lines, *([f"Warning: {found['warning']}"] if found["warning"] else [])])
-
-
-@annotate_app.command("invite")
-def annotate_invite(
-    dataset: Annotated[Path, typer.Argument(help="A dataset that `goldeye select` wrote.")],
-    name: Annotated[str, typer.Argument(help="The person's name.")],
-    base_url: Annotated[str, typer.Option(help="Where people reach the server.")] = "http://127.0.0.1:8600",
-    renew: Annotated[bool, typer.Option("--renew", help="Replace the person's earlier link.")] = False,
-    json_: Json = False,
-) -> None:
-    """Print a person's own link (once; it is not stored readably)."""
-    from goldeye.annotate.run import invite
-
-    link = invite(dataset, name, base_url=base_url, renew=renew)
-    _print("annotate", {"name": name, "link": link}, json_, lambda: link)
-
-
 Labelled = Annotated[Path, typer.Argument(help="A dataset with votes.")]
-Database = Annotated[str | None, typer.Option(help="The annotation store, when it is not the one dataset.yaml names.")]
 MinVotes = Annotated[int, typer.Option(min=1, help="Votes a candidate needs for a final label.")]
 Split = Annotated[str | None, typer.Option(help="Only the groups of one split: train or test.")]
-
-
-def _known_form(value: str) -> str:
-    known = ("text", "md", "csv", "json")
-    if value not in known:
-        raise unknown_name("format", value, known)
-    return value
-
-
-Form = Annotated[str, typer.Option("--format", help="text, md, csv or json.", callback=_known_form)]
 
 
 @labels_app.command("stats")
@@ -606,7 +538,7 @@ def labels_stats(
 
     opened = Dataset.open(dataset, split)
     stats = label_stats(opened, read_votes(opened, database=database), min_votes=min_votes)
-    _print("labels", stats, json_ or form == "json", lambda: stats_text(stats, opened.enhancer_names, form))
+    print_document("labels", stats, json_ or form == "json", lambda: stats_text(stats, opened.enhancer_names, form))
 
 
 @labels_app.command("agreement")
@@ -629,7 +561,9 @@ def labels_agreement(
     opened = Dataset.open(dataset, split)
     votes = read_votes(opened, database=database)
     figures = label_agreement(opened, votes, bootstrap=bootstrap, seed=seed, worst=worst)
-    _print("labels", figures, json_ or form == "json", lambda: agreement_text(figures, opened.enhancer_names, form))
+    print_document(
+        "labels", figures, json_ or form == "json", lambda: agreement_text(figures, opened.enhancer_names, form)
+    )
 
 
 @labels_app.command("export")
@@ -663,7 +597,7 @@ def labels_export(
         with_pictures=with_pictures,
         with_original=with_original,
     )
-    _print("labels", summary, json_, lambda: export_text(summary))
+    print_document("labels", summary, json_, lambda: export_text(summary))
 
 
 @labels_app.command("import")
@@ -682,7 +616,7 @@ def labels_import(
     from goldeye.dataset.exchange import import_labels, import_text
 
     summary = import_labels(dataset, source, format_, overwrite=overwrite, dry_run=dry_run, database=database)
-    _print("labels", summary, json_, lambda: import_text(summary))
+    print_document("labels", summary, json_, lambda: import_text(summary))
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------
@@ -718,7 +652,7 @@ def evaluate(
         crop_border=crop_border,
         suffix=suffix,
     )
-    _print("evaluate", result, json_, lambda: evaluation_text(result))
+    print_document("evaluate", result, json_, lambda: evaluation_text(result))
     if any(entry.get("failed") for entry in result["excluded"]):
         raise typer.Exit(1)
 
@@ -746,18 +680,10 @@ def demo(
         device=device,
         say=lambda line: typer.echo(line, err=json_),
     )
-    _print("demo", {"report": str(report)}, json_, lambda: f"Report: {report}")
+    print_document("demo", {"report": str(report)}, json_, lambda: f"Report: {report}")
 
 
 # --- output and errors ------------------------------------------------------------------------------------------------
-
-
-def _print(command: str, document: dict[str, Any], as_json: bool, text: Any) -> None:
-    """One JSON document, or the text for people."""
-    if as_json:
-        typer.echo(json.dumps({"schema": f"goldeye.{command}/1"} | document, allow_nan=False))
-    else:
-        typer.echo(text())
 
 
 def _finish(command: str, result: BatchResult, as_json: bool) -> None:
@@ -766,7 +692,7 @@ def _finish(command: str, result: BatchResult, as_json: bool) -> None:
         typer.echo(f"failed: {item['input']}: {item['error']}", err=True)
     document = {"done": result.done, "skipped": result.skipped, "failed": result.failed}
     counts = ", ".join(f"{len(items)} {name}" for name, items in document.items())
-    _print(command, document, as_json, lambda: counts)
+    print_document(command, document, as_json, lambda: counts)
     if result.failed:
         raise typer.Exit(1)
 
@@ -812,7 +738,7 @@ def run(argv: list[str]) -> int:
             logging.exception("goldeye %s", " ".join(argv))
         return _fail(error, argv, 2 if isinstance(error, InvalidInput) else 1)
     except UsageError as error:
-        if argv in ([], ["recipes"], ["annotate"], ["labels"], ["models"]):
+        if argv in ([], ["recipes"], ["annotate"], ["labels"], ["models"], ["study"]):
             typer.echo(error.format_message())  # a group without a subcommand shows its help
             return 0
         return _fail(InvalidInput(error.format_message(), hint="`--help` lists what the command takes."), argv, 2)

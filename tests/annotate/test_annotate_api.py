@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 from goldeye.annotate.app import create_app
 from goldeye.annotate.assign import GroupPictures
 from goldeye.annotate.server import running_server, serve
+from goldeye.annotate.settings import AnnotationSettings
 from goldeye.annotate.store import Store
 from goldeye.errors import ImageError, InvalidInput
 
@@ -98,7 +99,7 @@ class Site:
 @contextmanager
 def running_site(folder: Path, votes: int = 3) -> Iterator[Site]:
     groups, store = make_groups(folder), Store(folder / "a.sqlite")
-    with running_server(create_app(groups, store, votes_per_group=votes)) as base:
+    with running_server(create_app(groups, store, settings=AnnotationSettings(votes=votes))) as base:
         yield Site(base, store, groups)
 
 
@@ -142,7 +143,7 @@ def test_votes_land_on_the_right_candidate_whatever_the_order(site: Site) -> Non
             for position, (_, k) in enumerate(shown):
                 answer = api.vote(work, position, judge[k]).json()
                 assert answer["complete"] == (position == 3)
-        assert api.next() == {"finished": True, "progress": {"done": 3, "total": 3}}
+        assert api.next() == {"finished": True, "reason": "done", "progress": {"done": 3, "total": 3}}
     votes = site.store.counted_votes()
     assert len(votes) == 3 * 3 * 4
     assert all(vote.label == judge[int(vote.candidate)] for vote in votes)
@@ -171,7 +172,8 @@ def test_nothing_tells_the_enhancer(site: Site) -> None:
     first, second = ada.next(), bo.next()
     for work in (first, second):
         assert set(work) == {
-            "finished", "assignment", "original", "candidates", "answers", "width", "height", "progress"
+            "finished", "assignment", "kind", "original", "lr", "candidates", "answers", "complete", "skipped",
+            "width", "height", "progress", "practice",
         }  # fmt: skip
         assert re.fullmatch(r"[\w-]{24}", work["assignment"])
         assert work["candidates"] == [f"/api/picture/{work['assignment']}/{n}" for n in (1, 2, 3, 4)]
@@ -287,7 +289,10 @@ def test_safety_headers_and_cookie(site: Site) -> None:
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert cookie.startswith(f"goldeye-{site.store.instance}=")
-    assert ada.signed_in.json() == {"name": "Ada", "role": "annotator", "instance": site.store.instance}
+    who = ada.signed_in.json()
+    assert set(who) == {"name", "role", "instance", "title", "task", "lr", "reference"}
+    assert (who["name"], who["role"], who["instance"]) == ("Ada", "annotator", site.store.instance)
+    assert who["task"]["labels"] == ["Positive", "Similar", "Negative"]
     for answer in (ada.http.get("/"), ada.http.get("/static/main.js"), ada.http.get("/nowhere"), ada.signed_in):
         assert "default-src 'none'; script-src 'self'; style-src 'self'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]

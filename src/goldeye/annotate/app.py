@@ -1,291 +1,444 @@
-"""The annotation application's HTTP interface and page.
+"""The annotation application's HTTP interface and pages; what owners alone may do is in `owner`.
 
-POST /api/session {token}   a personal link's token becomes a session cookie
-GET  /api/session           who the session belongs to
-POST /api/next              the group to work on, its answers so far, and the person's progress
-POST /api/vote              one answer; sent again with the same client id it changes nothing
-GET  /api/picture/ID/N      picture N of assignment ID: 0 is the original, 1… the candidates in the order shown
-
-Nothing that leaves the server tells which enhancer made a candidate: addresses are random per assignment, pictures are
-encoded anew from their pixels, and no text from outside is ever joined to a path. Errors are
-`{"error": {"code", "message"}}`.
+Nothing that leaves the server for an annotator tells which enhancer made a candidate: addresses are random per
+assignment, pictures are encoded anew from their pixels, and no text from outside is ever joined to a path.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection
-from datetime import timedelta
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import Path as PathParameter
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from goldeye.annotate.assign import LEASE, Assigner, ClientIdUsed, GroupPictures, UnknownAssignment
+from goldeye import __version__
+from goldeye.annotate import guard
+from goldeye.annotate.assign import Assigner
+from goldeye.annotate.figures import Figures
+from goldeye.annotate.guard import FAILED_SIGN_INS_AT_ONCE, FAILED_SIGN_INS_PER_SECOND, NoSession, Pace, TooMany
+from goldeye.annotate.guideline import Guideline, default_guideline
+from goldeye.annotate.settings import AnnotationSettings
 from goldeye.annotate.store import SESSION_LIFE, Person, Store
-from goldeye.errors import GoldeyeError, ImageError, InvalidInput
+from goldeye.annotate.tasks import LABEL, Task
+from goldeye.annotate.work import Assignment, GroupPictures, Share, UnknownAssignment
+from goldeye.errors import ImageError, InvalidInput
 from goldeye.images import encode_png, image_size, read_image
 
-log = logging.getLogger("goldeye.annotate")
 WEB = Path(str(files("goldeye.annotate") / "web"))
-BODY_LIMIT = 16 * 1024
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-}
-STATUS = {UnknownAssignment: 404, ClientIdUsed: 409, InvalidInput: 422, ImageError: 500}
+CACHE_BYTES = 128 << 20
+Export = Callable[[Path, str, bool], None]  # writes a folder in a format, with people's names or pseudonyms
+IMMUTABLE = {"Cache-Control": "private, max-age=86400, immutable"}  # an address never shows another picture
 
 
-class SignIn(BaseModel):
-    """The token from a personal link."""
+class Site:
+    """What the routes share: who gets what, the pictures, the texts, and how people reach the server."""
 
-    model_config = ConfigDict(extra="forbid")
-    token: str = Field(max_length=200)
+    def __init__(
+        self,
+        assigner: Assigner,
+        *,
+        title: str,
+        guideline: Guideline,
+        figures: Figures,
+        export: Export | None,
+        base_url: str | None,
+        secure: bool,
+    ) -> None:
+        self.assigner, self.store, self.task = assigner, assigner.store, assigner.task
+        self.title, self.guideline, self.figures, self.export = title, guideline, figures, export
+        self.base_url, self.secure = base_url, secure
+        self.cookie = f"goldeye-{self.store.instance}"  # cookies do not know ports: two servers need two names
+        self.sizes = {group.id: _common_size(group) for group in assigner.groups.values()}
+        self.has_lr = any(group.lr for group in assigner.groups.values())
+        self.has_reference = any(group.original for group in assigner.groups.values())
+        self.failures = Pace(FAILED_SIGN_INS_PER_SECOND, FAILED_SIGN_INS_AT_ONCE)
+        self.sessions = guard.Sessions()
+        self._encoded: OrderedDict[tuple[Path, int, int], bytes] = OrderedDict()
+        self._bytes, self._lock = 0, threading.Lock()
+
+    def png(self, path: Path) -> bytes:
+        """A picture as PNG, made from its pixels alone; the last ones are kept, since several people see each."""
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise ImageError(f"'{path}' cannot be read: {error.strerror}.") from error
+        key = (path, stat.st_mtime_ns, stat.st_size)
+        with self._lock:
+            if key in self._encoded:
+                self._encoded.move_to_end(key)
+                return self._encoded[key]
+        data = encode_png(read_image(path))
+        with self._lock:
+            if key not in self._encoded:
+                self._encoded[key] = data
+                self._bytes += len(data)
+            while self._bytes > CACHE_BYTES and len(self._encoded) > 1:
+                self._bytes -= len(self._encoded.popitem(last=False)[1])
+        return data
+
+    def link_base(self, request: Request) -> str:
+        """The address that people type: as the owner gave it, else the one of this request (a known host)."""
+        return self.base_url or f"{request.url.scheme}://{request.headers['host']}"
 
 
-class Answer(BaseModel):
-    """One answer. `position` counts the candidates as shown, from 0; no label takes the answer back."""
+def _printable(text: str) -> str:
+    if not all(letter.isprintable() or letter == "\n" for letter in text):
+        raise ValueError("holds a character that is none")
+    return text
+
+
+PlainText = Annotated[str, AfterValidator(_printable)]
+AssignmentId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class Body(BaseModel):
+    """What a request sends: nothing beyond what is asked."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SignIn(Body):
+    """The token from a personal link."""
+
+    token: PlainText = Field(max_length=200)
+
+
+class After(Body):
+    """The group that is on the screen, when the one to come behind it is asked for."""
+
+    after: AssignmentId | None = None
+
+
+class Before(Body):
+    """The group before which one is asked for; none: the newest."""
+
+    before: AssignmentId | None = None
+
+
+class Given(Body):
+    """Something given to an assignment: `client_id` is the sender's own and makes sending twice harmless."""
+
     client_id: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
-    assignment: str = Field(max_length=64)
-    position: int = Field(ge=0, le=1000)
-    label: Literal["Positive", "Similar", "Negative"] | None
+    assignment: AssignmentId
     active_ms: int = Field(ge=0, le=24 * 3600 * 1000)
 
 
-class NoSession(GoldeyeError):
-    """The request needs a session and has none that is valid."""
+class Answer(Given):
+    """One answer. `position` counts the candidates as shown, from 0; no label takes the answer back."""
 
-    code = "no_session"
+    position: int = Field(ge=0, le=1000)
+    label: Literal["Positive", "Similar", "Negative", "Preferred", "0", "1", "2", "3", "4", "5"] | None
+
+
+class Skip(Given):
+    """A group that is given back unanswered, and why."""
+
+    reason: PlainText = Field(min_length=1, max_length=200)
+
+
+class Practice(Body):
+    """An answered practice group."""
+
+    assignment: AssignmentId
 
 
 router = APIRouter()
 
 
-def _assigner(request: Request) -> Assigner:
-    assigner: Assigner = request.app.state.assigner
-    return assigner
+def _site(request: Request) -> Site:
+    site: Site = request.app.state.site
+    return site
 
 
-def _cookie(store: Store) -> str:
-    return f"goldeye-{store.instance}"  # cookies do not know ports: two servers on one host need two names
+CurrentSite = Annotated[Site, Depends(_site)]
 
 
-def _person(request: Request) -> Person:
-    store = _assigner(request).store
-    session = request.cookies.get(_cookie(store))
-    person = store.session_person(session) if session else None
-    if person is None:
+def current_person(request: Request, site: CurrentSite) -> Person:
+    """Who the session of a request belongs to. Raises NoSession."""
+    session = request.cookies.get(site.cookie)
+    person = site.store.session_person(session) if session else None
+    if session is None or person is None:
         raise NoSession("Please open your personal link again.")
+    site.sessions.add(session)
     return person
 
 
-CurrentAssigner = Annotated[Assigner, Depends(_assigner)]
-CurrentPerson = Annotated[Person, Depends(_person)]
+CurrentPerson = Annotated[Person, Depends(current_person)]
 
 
-def _who(person: Person, store: Store) -> dict[str, str]:
-    return {"name": person.name, "role": person.role, "instance": store.instance}
+# Sessions -----------------------------------------------------------------------------------------------------------
+
+
+def _who(person: Person, site: Site) -> dict[str, Any]:
+    task = {"kind": site.task.kind, "labels": list(site.task.labels), "words": dict(site.task.words)}
+    return {
+        "name": person.name,
+        "role": person.role,
+        "instance": site.store.instance,
+        "title": site.title,
+        "task": task,
+        "lr": site.has_lr,
+        "reference": site.has_reference,
+    }
 
 
 @router.post("/api/session")
-def sign_in(body: SignIn, request: Request, response: Response, assigner: CurrentAssigner) -> dict[str, str]:
-    """Exchange a token for a session cookie."""
-    started = assigner.store.start_session(body.token)
+def sign_in(body: SignIn, request: Request, response: Response, site: CurrentSite) -> dict[str, Any]:
+    """Exchange a link's token for a session cookie."""
+    address = guard.client_address(request.scope)
+    if not site.failures.allows(address, 0):
+        raise TooMany("Too many links that do not work came from here; please wait a minute.")
+    started = site.store.start_session(body.token)
     if started is None:
+        site.failures.allows(address)
         raise NoSession("This link is not valid (any more): please ask for a new one.")
     session, person = started
     response.set_cookie(
-        _cookie(assigner.store),
+        site.cookie,
         session,
         max_age=int(SESSION_LIFE.total_seconds()),
         httponly=True,
         samesite="strict",
-        secure=request.app.state.secure,
+        secure=site.secure,
     )
-    return _who(person, assigner.store)
+    return _who(person, site)
 
 
 @router.get("/api/session")
-def who_am_i(person: CurrentPerson, assigner: CurrentAssigner) -> dict[str, str]:
-    """Who the session belongs to."""
-    return _who(person, assigner.store)
+def who_am_i(person: CurrentPerson, site: CurrentSite) -> dict[str, Any]:
+    """Who the session belongs to, and what is asked of them."""
+    return _who(person, site)
 
 
-@router.post("/api/next")
-def next_group(person: CurrentPerson, assigner: CurrentAssigner, request: Request) -> dict[str, Any]:
-    """The person's open group, or a new one, or `{"finished": true}`."""
-    work, share = assigner.claim(person.id)
-    progress = {"done": share.done, "total": share.total}
-    if work is None:
-        return {"finished": True, "progress": progress}
-    height, width = request.app.state.sizes[work.group]
+@router.post("/api/sign-out")
+def sign_out(request: Request, response: Response, person: CurrentPerson, site: CurrentSite) -> dict[str, bool]:
+    """End the session."""
+    site.store.end_session(request.cookies[site.cookie])
+    response.delete_cookie(site.cookie, httponly=True, samesite="strict", secure=site.secure)
+    return {"signed_out": True}
+
+
+@router.get("/api/guideline")
+def guideline(person: CurrentPerson, site: CurrentSite) -> dict[str, str]:
+    """The guideline as sanitised HTML."""
+    return {"html": site.guideline.html}
+
+
+@router.get("/api/guideline/{number}")
+def guideline_picture(
+    number: Annotated[int, PathParameter(ge=0, le=1000)], person: CurrentPerson, site: CurrentSite
+) -> Response:
+    """A picture of the guideline."""
+    if number >= len(site.guideline.pictures):
+        raise UnknownAssignment("There is no such picture.")
+    return Response(site.guideline.pictures[number], media_type="image/png")
+
+
+# Work ---------------------------------------------------------------------------------------------------------------
+
+
+def _progress(share: Share) -> dict[str, int]:
+    return {"done": share.done, "total": share.total}
+
+
+def _work(work: Assignment, share: Share, site: Site) -> dict[str, Any]:
+    group = site.assigner.groups[work.group]
+    height, width = site.sizes[work.group]
+    practice = share.practice if work.kind == "qualification" else None
     return {
         "finished": False,
         "assignment": work.id,
-        "original": f"/api/picture/{work.id}/0",
+        # Gold items and repeated groups must not be told from the others.
+        "kind": "qualification" if work.kind == "qualification" else "normal",
+        "original": None if group.original is None else f"/api/picture/{work.id}/0",
+        "lr": None if group.lr is None else f"/api/picture/{work.id}/lr",
         "candidates": [f"/api/picture/{work.id}/{n}" for n in range(1, len(work.order) + 1)],
         "answers": work.answers,
+        "complete": site.task.answered(work.answers),
+        "skipped": work.skipped,
         "width": width,
         "height": height,
-        "progress": progress,
+        "progress": _progress(share),
+        "practice": None if practice is None else {"number": practice[0], "of": practice[1]},
     }
 
 
+@router.post("/api/next")
+def next_group(person: CurrentPerson, site: CurrentSite, body: After | None = None) -> dict[str, Any]:
+    """The person's open group or a new one; with `after`, the one to load early; or `finished` and why."""
+    work, share = site.assigner.claim(person.id, body.after if body else None)
+    if work is None:
+        return {"finished": True, "reason": share.reason, "progress": _progress(share)}
+    return _work(work, share, site)
+
+
+@router.post("/api/previous")
+def previous_group(body: Before, person: CurrentPerson, site: CurrentSite) -> dict[str, Any]:
+    """The group given to the person before another one."""
+    work, share = site.assigner.previous(person.id, body.before)
+    return {"first": True} if work is None else _work(work, share, site)
+
+
+def _saved(body: Given, work: Assignment, site: Site) -> dict[str, Any]:
+    complete = site.task.answered(work.answers) and not work.skipped
+    return {"saved": body.client_id, "answers": work.answers, "complete": complete}
+
+
 @router.post("/api/vote")
-def vote(body: Answer, person: CurrentPerson, assigner: CurrentAssigner) -> dict[str, Any]:
+def vote(body: Answer, person: CurrentPerson, site: CurrentSite) -> dict[str, Any]:
     """Store one answer and return all answers to the group as they now stand."""
-    work = assigner.answer(
+    work = site.assigner.answer(
         person.id, body.assignment, body.position, body.label, client_id=body.client_id, active_ms=body.active_ms
     )
-    return {"saved": body.client_id, "answers": work.answers, "complete": None not in work.answers}
+    return _saved(body, work, site)
+
+
+@router.post("/api/skip")
+def skip(body: Skip, person: CurrentPerson, site: CurrentSite) -> dict[str, Any]:
+    """Give a group back unanswered."""
+    work = site.assigner.skip(
+        person.id, body.assignment, body.reason, client_id=body.client_id, active_ms=body.active_ms
+    )
+    return _saved(body, work, site)
+
+
+@router.post("/api/feedback")
+def feedback(body: Practice, person: CurrentPerson, site: CurrentSite) -> dict[str, Any]:
+    """Close an answered practice group, tell what was expected, and after the last one whether all was enough."""
+    found = site.assigner.feedback(person.id, body.assignment)
+    result = None
+    if found.passed is not None:
+        result = {
+            "passed": found.passed,
+            "right": found.right_in_all,
+            "total": found.total_in_all,
+            "needed": site.assigner.settings.pass_mark,
+        }
+    return {
+        "answers": found.answers,
+        "expected": found.expected,
+        "right": found.right,
+        "total": found.total,
+        "note": found.note,
+        "result": result,
+    }
 
 
 @router.get("/api/picture/{assignment}/{number}")
-def picture(assignment: str, number: int, person: CurrentPerson, assigner: CurrentAssigner) -> Response:
-    """A picture of the person's own assignment as PNG, made from the pixels alone."""
-    work = assigner.get(assignment, person.id)
-    group = assigner.groups.get(work.group)
-    if group is None or not 0 <= number <= len(work.order):
+def picture(
+    assignment: Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_-]{1,64}$")],
+    number: Annotated[str, PathParameter(pattern=r"^(lr|[0-9]{1,4})$")],
+    person: CurrentPerson,
+    site: CurrentSite,
+) -> Response:
+    """A picture of the person's own assignment: 0 is the original, 1… the candidates as shown, lr the LR input."""
+    work = site.assigner.get(assignment, person.id)
+    group = site.assigner.groups.get(work.group)
+    path: Path | None = None
+    if group is not None and number == "lr":
+        path = group.lr
+    elif group is not None and int(number) == 0:
+        path = group.original
+    elif group is not None and int(number) <= len(work.order):
+        path = group.candidates[work.order[int(number) - 1]]
+    if path is None:
         raise UnknownAssignment("There is no such picture.")
-    path = group.original if number == 0 else group.candidates[work.order[number - 1]]
-    headers = {"Cache-Control": "private, max-age=86400, immutable"}  # an address never shows another picture
-    return Response(encode_png(read_image(path)), media_type="image/png", headers=headers)
+    return Response(site.png(path), media_type="image/png", headers=IMMUTABLE)
 
 
-@router.get("/", response_class=HTMLResponse)
+# Pages --------------------------------------------------------------------------------------------------------------
+
+
+def _page(name: str) -> str:
+    return (WEB / f"{name}.html").read_text(encoding="utf-8")
+
+
+@router.get("/", response_class=HTMLResponse, include_in_schema=False)
 def page() -> str:
-    """The page itself; it asks for everything else through the interface above."""
-    return (WEB / "index.html").read_text(encoding="utf-8")
+    """The annotator's page; it asks for everything else through the interface above."""
+    return _page("index")
+
+
+@router.get("/owner", response_class=HTMLResponse, include_in_schema=False)
+def owner_page() -> str:
+    """The owner's page; it holds nothing before an owner has signed in."""
+    return _page("owner")
+
+
+@router.get("/api-docs", response_class=HTMLResponse, include_in_schema=False)
+def api_page() -> str:
+    """The description of this interface, for owners; the page itself is empty."""
+    return _page("api-docs")
 
 
 def create_app(
     groups: Collection[GroupPictures],
     store: Store,
     *,
-    votes_per_group: int = 3,
+    settings: AnnotationSettings | None = None,
+    task: Task = LABEL,
+    title: str = "Goldeye annotation",
+    guideline: Guideline | None = None,
+    figures: Figures | None = None,
+    export: Export | None = None,
     allowed_hosts: Collection[str] = ("127.0.0.1", "localhost"),
-    lease: timedelta = LEASE,
+    base_url: str | None = None,
     secure: bool = False,
 ) -> FastAPI:
     """The application that lets people annotate `groups` into `store`.
 
-    `allowed_hosts` are the names under which it answers (without port): a page of another name that was pointed at
-    this machine (DNS rebinding) gets nothing. `secure` restricts cookies to https, for a server behind TLS.
+    `settings` as Assigner takes them; `figures` computes what the owner's page shows of the answers, `export` writes
+    them for downloads. `allowed_hosts` are the names under which the application answers
+    (without port): a page of another name that was pointed at this machine (DNS rebinding) gets nothing. `base_url` is
+    what links begin with. `secure` restricts cookies to https, for a server behind TLS.
     Raises InvalidInput or ImageError, naming the group or file, unless all pictures of a group can be read and have one
     size.
     """
-    app = FastAPI(title="Goldeye annotation", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.assigner = Assigner(store, groups, votes_per_group=votes_per_group, lease=lease)
-    app.state.secure = secure
-    app.state.sizes = {group.id: _common_size(group) for group in groups}
+    from goldeye.annotate import owner
+
+    assigner = Assigner(store, groups, settings, task=task)
+    site = Site(
+        assigner,
+        title=title,
+        guideline=guideline or default_guideline(task.kind),
+        figures=figures or Figures(store, task=task),
+        export=export,
+        base_url=base_url,
+        secure=secure,
+    )
+    app = FastAPI(title="Goldeye annotation", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site = site
     app.include_router(router)
+    app.include_router(owner.router)
     app.mount("/static", StaticFiles(directory=WEB), name="static")
-    app.add_middleware(Guard, allowed_hosts=frozenset(host.lower() for host in allowed_hosts))
-    app.add_exception_handler(GoldeyeError, _goldeye_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _server_error)
+    hosts = frozenset(host.lower() for host in allowed_hosts)
+    app.add_middleware(guard.Guard, allowed_hosts=hosts, cookie=site.cookie, sessions=site.sessions)
+    guard.handle_errors(app)
     return app
 
 
 def _common_size(group: GroupPictures) -> tuple[int, int]:
-    """(height, width) of all pictures of a group."""
-    size = image_size(group.original)
-    for path in group.candidates.values():
+    """(height, width) of the original and the candidates of a group."""
+    first, *others = [path for path in (group.original, *group.candidates.values()) if path is not None]
+    size = image_size(first)
+    for path in others:
         if (other := image_size(path)) != size:
             raise InvalidInput(
-                f"'{path}' has {other[1]}x{other[0]} pixels, but its original '{group.original}' "
-                f"has {size[1]}x{size[0]}."
+                f"'{path}' has {other[1]}x{other[0]} pixels, but its original '{first}' has {size[1]}x{size[0]}."
+            )
+    if group.lr is not None:
+        small = image_size(group.lr)
+        if small[0] > size[0] or small[1] > size[1]:
+            raise InvalidInput(
+                f"The LR input '{group.lr}' has {small[1]}x{small[0]} pixels, more than the {size[1]}x{size[0]} of "
+                f"group '{group.id}'."
             )
     return size
-
-
-# Errors and protection ------------------------------------------------------------------------------------------
-
-
-def _error(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message}}, status)
-
-
-def _goldeye_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, GoldeyeError)
-    if isinstance(error, ImageError):  # its message names a file, and with that the enhancer
-        log.error("%s", error.message)
-        return _error(500, "picture", "A picture of this group cannot be read: please tell the owner.")
-    status = 401 if isinstance(error, NoSession) else STATUS.get(type(error), 400)
-    return _error(status, error.code, error.message)
-
-
-def _invalid_request(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    return _error(422, "invalid_request", f"{where}: {first['msg']}.")
-
-
-def _http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    codes = {404: "not_found", 405: "method_not_allowed"}
-    return _error(error.status_code, codes.get(error.status_code, "refused"), f"{error.detail}.")
-
-
-def _server_error(request: Request, error: Exception) -> JSONResponse:
-    return _error(500, "server", "Something went wrong on the server; your answer will be sent again.")
-
-
-class Guard:
-    """Every request passes here first: known host, own page only for POST, small bodies; and the safety headers."""
-
-    def __init__(self, app: ASGIApp, allowed_hosts: frozenset[str]) -> None:
-        self.app, self.allowed_hosts = app, allowed_hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        refused = self._refusal(scope["method"], Headers(scope=scope))
-        await (refused or self.app)(scope, receive, send_guarded)
-
-    def _refusal(self, method: str, headers: Headers) -> JSONResponse | None:
-        host = headers.get("host", "")
-        if _hostname(host) not in self.allowed_hosts:
-            return _error(400, "host", "This server does not answer under that name.")
-        if method not in ("GET", "HEAD"):
-            # A foreign page can neither add this header nor send JSON here without asking first (CORS), and we say no.
-            if headers.get("x-goldeye") != "1" or headers.get("origin", f"//{host}").partition("//")[2] != host:
-                return _error(403, "foreign", "Only the page of this server may send that.")
-            length = headers.get("content-length", "0")
-            if "transfer-encoding" in headers or not length.isdecimal() or int(length) > BODY_LIMIT:
-                return _error(413, "too_large", f"A request may have {BODY_LIMIT} bytes, announced by Content-Length.")
-        return None
-
-
-def _hostname(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -21,19 +22,34 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 
 
-def person_link(base_url: str, token: str) -> str:
+def person_link(base_url: str, token: str, role: str = "annotator") -> str:
     """A personal link. The token is in the fragment, which browsers send to no server and write into no Referer."""
-    return f"{base_url.rstrip('/')}/#token={quote(token, safe='')}"
+    page = "owner" if role == "owner" else ""
+    return f"{base_url.rstrip('/')}/{page}#token={quote(token, safe='')}"
 
 
-def serve(app: FastAPI, host: str, port: int, ready: Callable[[str], None] = lambda base_url: None) -> None:
+def serve(
+    app: FastAPI,
+    host: str,
+    port: int,
+    ready: Callable[[str], None] = lambda base_url: None,
+    trusted_proxies: Sequence[str] = (),
+) -> None:
     """Serve until Ctrl-C or SIGTERM. `port` 0 takes a free one; `ready` is called with the address once it is open.
 
-    Raises InvalidInput when the address cannot be used.
+    What proxies say of who is behind them (X-Forwarded-For, X-Forwarded-Proto) is believed of `trusted_proxies` alone:
+    addresses or networks. Raises InvalidInput when the address cannot be used, or a proxy is not an address.
     """
+    for proxy in trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError as error:
+            raise InvalidInput(
+                f"--trusted-proxy takes an address or network such as 10.0.0.2, not '{proxy}'."
+            ) from error
     with _listen(host, port) as listener:
         ready(_base_url(listener))
-        _server(app).run(sockets=[listener])
+        _server(app, trusted_proxies).run(sockets=[listener])
 
 
 @contextmanager
@@ -54,14 +70,15 @@ def running_server(app: FastAPI, port: int = 0) -> Iterator[str]:
             thread.join()
 
 
-def _server(app: FastAPI) -> uvicorn.Server:
-    # Forwarded headers are not believed, and neither the log nor the answers say more than needed.
+def _server(app: FastAPI, trusted_proxies: Sequence[str] = ()) -> uvicorn.Server:
+    # Neither the log nor the answers say more than needed.
     return uvicorn.Server(
         uvicorn.Config(
             app,
             log_level="warning",
             access_log=False,
-            proxy_headers=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
             server_header=False,
             timeout_graceful_shutdown=3,
         )

@@ -21,6 +21,7 @@ import numpy as np
 
 from goldeye.annotate.run import dataset_app
 from goldeye.annotate.server import person_link, running_server
+from goldeye.annotate.settings import AnnotationSettings
 from goldeye.annotate.store import Store
 from goldeye.batch import BatchResult, bar
 from goldeye.config import Strict, load_recipe
@@ -276,7 +277,7 @@ def annotate(demo: Demo) -> None:
         lock, stop = threading.Lock(), threading.Event()
         done = sum(store.progress().by_group.values())
         try:
-            app = dataset_app(dataset, store, votes_per_group=len(ANNOTATORS))
+            app = dataset_app(dataset, store, settings=AnnotationSettings(votes=len(ANNOTATORS)))
             with running_server(app) as url, bar("annotate", len(dataset.groups) * len(ANNOTATORS), done) as advance:
 
                 def count() -> None:

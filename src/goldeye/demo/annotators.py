@@ -113,7 +113,7 @@ def annotate_over_http(link: str, annotator: ScriptedAnnotator, labelled: Callab
 
 
 def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    response = client.post(path, json=body)
+    response = _patiently(lambda: client.post(path, json=body))
     if response.is_error:
         raise GoldeyeError(f"The annotation server refused {path}: {response.text}")
     document: dict[str, Any] = response.json()
@@ -121,5 +121,12 @@ def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, An
 
 
 def _picture(client: httpx.Client, path: str) -> Picture:
-    response = client.get(path).raise_for_status()
+    response = _patiently(lambda: client.get(path)).raise_for_status()
     return np.asarray(Image.open(io.BytesIO(response.content)).convert("RGB"))
+
+
+def _patiently(send: Callable[[], httpx.Response]) -> httpx.Response:
+    """Scripts are faster than people, and the server asks who is too fast to wait."""
+    while (response := send()).status_code == 429:
+        time.sleep(0.5)
+    return response

@@ -42,7 +42,10 @@ function newId() {
 }
 
 /**
- * @typedef {{client_id: string, assignment: string, position: number, label: string | null, active_ms: number}} Answer
+ * An answer to a version, or the reason why a group is left out.
+ * @typedef {{assignment: string, position: number, label: string | null, active_ms: number}} Vote
+ * @typedef {{assignment: string, reason: string, active_ms: number}} Skip
+ * @typedef {(Vote | Skip) & {client_id: string}} Answer
  */
 
 /**
@@ -72,10 +75,14 @@ export class Queue {
     } catch {
       // No storage (private mode): answers wait in memory only.
     }
-    addEventListener("online", () => this.#send());
+    this.wake = () => {};
+    addEventListener("online", () => {
+      this.wake();
+      this.#send();
+    });
   }
 
-  /** @param {Omit<Answer, "client_id">} answer */
+  /** @param {Vote | Skip} answer */
   add(answer) {
     const entry = { client_id: newId(), ...answer };
     this.last = Math.max(Date.now(), this.last + 1);
@@ -89,10 +96,13 @@ export class Queue {
     this.#send();
   }
 
-  /** Resolves once everything given so far is saved or refused. */
-  async empty() {
+  /**
+   * Resolves once every answer given (except those to one group) is saved or refused, or sending has ended.
+   * @param {string | null} [but]  assignment that may wait
+   */
+  async empty(but = null) {
     this.#send();
-    while (this.waiting.size > 0 && this.sending) await pause(15);
+    while (this.sending && [...this.waiting.values()].some(({ assignment }) => assignment !== but)) await pause(15);
   }
 
   async #send() {
@@ -103,14 +113,14 @@ export class Queue {
       this.onChange({ waiting: this.waiting.size, away: this.away });
       const [key, answer] = /** @type {[string, Answer]} */ (this.waiting.entries().next().value);
       try {
-        await request("POST", "/api/vote", answer);
+        await request("POST", "reason" in answer ? "/api/skip" : "/api/vote", answer);
         this.away = false;
         this.#forget(key);
       } catch (error) {
         if (isPassing(error)) {
           this.away = true;
           this.onChange({ waiting: this.waiting.size, away: true });
-          await pause(wait);
+          await Promise.race([pause(wait), new Promise((resolve) => (this.wake = () => resolve(null)))]);
           wait = Math.min(wait * 2, 5000);
           continue;
         }
@@ -141,23 +151,31 @@ export class Queue {
   }
 }
 
+const BREAK = 3 * 60_000; // long enough to count as a rest
+
 /** Measures active time: pauses of more than a minute, and the time while the page is hidden, do not count. */
 export class ActiveClock {
   constructor() {
     this.spent = 0;
+    /** All active milliseconds of this sitting, and those since a break of some minutes. */
+    this.total = this.sinceBreak = 0;
     this.last = performance.now();
     for (const event of ["keydown", "pointerdown", "pointermove", "wheel"]) {
       addEventListener(event, () => this.#tick(), { passive: true, capture: true });
     }
     document.addEventListener("visibilitychange", () => {
-      if (document.hidden) this.#tick();
-      else this.last = performance.now();
+      if (document.hidden) return this.#tick();
+      if (performance.now() - this.last > BREAK) this.sinceBreak = 0;
+      this.last = performance.now();
     });
   }
 
   #tick() {
     const now = performance.now();
-    this.spent += Math.min(now - this.last, 60_000);
+    const active = Math.min(now - this.last, 60_000);
+    this.spent += active;
+    this.total += active;
+    this.sinceBreak = now - this.last > BREAK ? 0 : this.sinceBreak + active;
     this.last = now;
   }
 

@@ -1,80 +1,79 @@
-// The annotator's page: start, judge group after group, done.
+// The annotator's page: guideline, practice, judge group after group, done.
 
-import { ActiveClock, Queue, Refused, isPassing, pause, request } from "./api.js";
-import { Pane, Viewer, arrange, make } from "./viewer.js";
+import { ActiveClock, Queue, Refused, isPassing, request } from "./api.js";
+import { Board } from "./board.js";
+import { Deck } from "./deck.js";
+import { askReason, putGuideline, showGuideline, showHelp, wireDialogs } from "./dialogs.js";
+import { writeGuide, writeKeys } from "./hints.js";
+import { wireButtons, wireHolds, wireKeys } from "./input.js";
+import { Keys } from "./keys.js";
+import {
+  announce, byId, explain, notice, saveState, say, showScreen, writeMessage, writeProgress,
+} from "./screens.js";
+import { useTheme } from "./theme.js";
 
-/** @type {Record<string, string>} */
-const LABELS = { p: "Positive", s: "Similar", n: "Negative" };
-
-/** @param {string} id @returns {any} */
-const byId = (id) => document.getElementById(id);
+/** @import { Task } from "./keys.js" */
+/** @import { Group, Progress } from "./deck.js" */
 
 /**
- * @typedef {{finished: boolean, assignment: string, original: string, candidates: string[], answers: (string | null)[],
- *   width: number, height: number, progress: {done: number, total: number}}} Work
+ * @typedef {{name: string, role: "annotator" | "owner", instance: string, title: string, task: Task, lr: boolean,
+ *   reference: boolean}} Who
  */
 
-const viewer = new Viewer((text) => (byId("zoom-text").value = text));
-const clock = new ActiveClock();
-const original = new Pane();
+const REST = 25 * 60_000; // active ms after which a rest is proposed
 
+const clock = new ActiveClock();
+const board = new Board(byId("work"), {
+  choose: (position) => choose(position),
+  label: (position, label) => give(position, label),
+  fill: (position) => fill(position),
+  zoom: (text) => (byId("zoom-text").value = text),
+});
+
+/** @type {Who} */
+let who;
 /** @type {Queue} */
 let queue;
-let name = "";
-/** @type {Work | null} */
-let work = null;
-/** @type {{element: HTMLElement, badge: HTMLElement, pane: Pane, buttons: HTMLButtonElement[]}[]} */
-let cards = [];
-let chosen = 0;
-/** @type {{position: number, label: string | null}[]} what undo goes back to, in this group */
-let history = [];
+/** @type {Deck} */
+let deck;
+/** @type {Keys} */
+let keys;
+/** @type {Group | null} the group on screen */
+let group = null;
+/** @type {Progress} */
+let share = { done: 0, total: 0 };
+/** @type {number[]} active seconds of each group of this sitting */
+let paces = [];
+let begun = 0; // of the group on screen, on the active clock
 let moving = false;
 let halted = false; // an error is on the screen: no group replaces it before it was read
 
 // Screens -----------------------------------------------------------------------------------------------------------
 
-/** @param {"start" | "message" | "work"} screen */
-function show(screen) {
-  for (const id of ["start", "message", "work"]) byId(id).hidden = id !== screen;
-  for (const id of ["footer", "zoom"]) byId(id).hidden = screen !== "work";
-  for (const id of ["progress", "saved"]) byId(id).hidden = queue === undefined;
-}
+/** @param {"start" | "reading" | "message" | "desk"} screen */
+const show = (screen) => showScreen(screen, queue !== undefined);
 
 /** @param {string} title @param {string} text @param {string} [button] @param {() => void} [action] */
 function message(title, text, button, action) {
-  work = null;
-  byId("message-title").textContent = title;
-  byId("message-text").textContent = text;
-  byId("message-button").textContent = button ?? "";
-  byId("message-button").parentElement.hidden = !button;
-  byId("message-button").onclick = action ?? null;
+  group = null;
+  board.fill(false);
+  writeMessage(title, text, button, action);
   show("message");
+  byId(button ? "message-button" : "message-title").focus();
 }
 
-/** @param {string} text  said by screen readers */
-const announce = (text) => (byId("announce").textContent = text);
-
-/** @param {string} text */
-function explain(text) {
-  byId("saved").textContent = text;
-  byId("saved").dataset.state = "problem";
-}
-
-/** @param {Refused} error */
-function refused(error) {
+/** @param {Refused} error @param {string} [title] */
+function refused(error, title = "An answer was not taken") {
   halted = true;
   if (error.status === 401) {
-    message("Your link is not valid any more", "Please ask the owner of this annotation for a new one. What you have judged is kept.");
+    const text = "Please ask the owner of this annotation for a new one. What you have judged is kept.";
+    message("Your link is not valid any more", text);
   } else {
-    message("An answer was not taken", `${error.message} Please go on: the group is shown as it is saved.`, "Go on", next);
+    message(title, `${error.message} Please go on: the group is shown as it is saved.`, "Go on", () => {
+      deck.reset();
+      next();
+    });
   }
-}
-
-/** @param {{waiting: number, away: boolean}} state */
-function saveState({ waiting, away }) {
-  const answers = waiting === 1 ? "1 answer" : `${waiting} answers`;
-  byId("saved").textContent = waiting === 0 ? "All saved" : away ? `Server away: ${answers} kept here` : "Saving…";
-  byId("saved").dataset.state = away ? "problem" : waiting ? "saving" : "saved";
 }
 
 // From the link to the first group ------------------------------------------------------------------------------------
@@ -90,11 +89,13 @@ async function begin() {
   }
   try {
     enter(await request("GET", "/api/session"));
+    next();
   } catch (error) {
     if (isPassing(error)) {
       message("The server does not answer", "Please try again in a moment.", "Try again", begin);
     } else {
-      message("Please open your personal link", "The owner of this annotation gave you one. It looks like this page’s address with “#token=…” at its end.");
+      const text = "The owner of this annotation gave you one: this page’s address with “#token=…” at its end.";
+      message("Please open your personal link", text);
     }
   }
 }
@@ -103,9 +104,10 @@ async function begin() {
 async function signIn(token) {
   byId("start-button").disabled = true;
   try {
-    const who = await request("POST", "/api/session", { token });
+    const person = await request("POST", "/api/session", { token });
     window.history.replaceState(null, "", location.pathname);
-    enter(who);
+    enter(person);
+    await read();
   } catch (error) {
     if (isPassing(error)) {
       message("The server does not answer", "Please try again in a moment.", "Try again", begin);
@@ -116,231 +118,335 @@ async function signIn(token) {
   byId("start-button").disabled = false;
 }
 
-/** @param {{name: string, instance: string}} who */
-function enter(who) {
-  name = who.name;
-  byId("name").textContent = name;
-  queue = new Queue(`${who.instance}:${name}`, saveState, refused);
-  saveState({ waiting: queue.waiting.size, away: false });
-  next();
+/** Show the guideline, before the work. */
+async function read() {
+  await putGuideline(byId("reading-text"));
+  byId("begin-button").onclick = next;
+  show("reading");
+  byId("begin-button").focus({ preventScroll: true });
 }
 
-// A group -------------------------------------------------------------------------------------------------------------
+/** @param {Who} person */
+function enter(person) {
+  who = person;
+  document.title = who.title || "Goldeye annotation";
+  byId("name").textContent = who.name;
+  byId("owner-link").hidden = who.role !== "owner";
+  queue = new Queue(`${who.instance}:${who.name}`, saveState, (error) => refused(error));
+  deck = new Deck(queue, explain);
+  keys = new Keys(who.task, who.lr);
+  board.setTask(who.task);
+  saveState({ waiting: queue.waiting.size, away: false });
+  byId("hold-lr").hidden = !who.lr;
+  byId("hold-flip").hidden = who.task.kind !== "pair" && !who.reference;
+  writeGuide(who.task, who.reference);
+  nameKeys();
+}
 
-async function next() {
+function nameKeys() {
+  board.nameKeys(keys);
+  writeKeys(keys, who.task, who.reference, board.cards.length);
+}
+
+
+// From group to group -------------------------------------------------------------------------------------------------
+
+/** @param {() => Promise<void>} step */
+async function move(step) {
   if (moving) return;
   moving = true;
   halted = false;
   update();
   try {
-    await queue.empty(); // the server gives out the next group once it has every answer to this one
-    if (!halted) await load();
+    await step();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    refused(error, "The server did not take that");
   } finally {
     moving = false;
     update();
   }
 }
 
-async function load() {
-  for (let wait = 500; ; wait = Math.min(wait * 2, 5000)) {
+/** What Enter does: the next group, or in practice first how the answers were. */
+function forward() {
+  if (!group || moving || !canLeave()) return;
+  if (group.work.kind === "qualification" && !group.feedback) return move(feedback);
+  if (group.feedback?.result) return result(group.feedback.result);
+  return next();
+}
+
+function next() {
+  const left = deck.current;
+  if (left && left.work.kind === "normal" && canLeave()) count(left);
+  return move(async () => {
+    const came = await deck.next();
+    if (halted) return;
+    if (!("finished" in came)) return open(came);
+    share = came.progress;
+    progress();
+    finish(came.reason);
+  });
+}
+
+/** Bring the progress up to date with a group that is left: the server tells the same, but later. @param {Group} left */
+function count(left) {
+  const before = left.counted;
+  left.counted = left.work.skipped ? "skipped" : "done";
+  const now = (/** @type {string} */ what) => Number(left.counted === what) - Number(before === what);
+  share = { done: share.done + now("done"), total: share.total - now("skipped") };
+  if (before === null && left.counted === "done") paces.push((clock.total - begun) / 1000);
+}
+
+/** @param {string} reason */
+function finish(reason) {
+  const judged = `You have judged ${share.done === 1 ? "1 group" : `${share.done} groups`}, and every answer is saved.`;
+  if (reason === "paused") {
+    message("A pause", `The owner of this annotation has paused your work. ${judged}`, "Try again", next);
+  } else if (reason === "unqualified") {
+    const text = "The practice round was not passed. Please ask the owner of this annotation how to go on.";
+    message("No work at the moment", text);
+  } else if (reason === "quota") {
+    message(`Your share is done. Thank you, ${who.name}!`, `${judged} You can close this page.`, "Look for more", next);
+  } else if (reason === "done") {
+    message(`All done. Thank you, ${who.name}!`, `${judged} You can close this page.`, "Look for more", next);
+  } else {
+    const text = "Another window of yours may have the group that comes next.";
+    message("Nothing to do here at the moment", text, "Try again", next);
+  }
+  byId("message-back").hidden = share.done === 0 || reason === "unqualified";
+}
+
+/** To the group before the one on screen, if there is one whose answers can be changed. */
+function previous() {
+  if (group?.work.kind === "qualification") return say("In practice there is no way back.");
+  return move(async () => {
     try {
-      const answer = await request("POST", "/api/next");
-      if (answer.finished) {
-        progress(answer.progress);
-        const judged = answer.progress.done === 1 ? "1 group" : `${answer.progress.done} groups`;
-        message(`All done. Thank you, ${name}!`, `You have judged ${judged}, and every answer is saved. You can close this page.`, "Look for more", next);
-      } else {
-        await open(answer);
-      }
-      return;
+      const before = await deck.previous();
+      if (before) open(before, before.work.candidates.length - 1);
+      else say("This is the first group.");
     } catch (error) {
-      if (error instanceof Refused && !isPassing(error)) return refused(error);
-      // A picture that does not load is a DOMException, a server that is away a TypeError.
-      explain(error instanceof TypeError ? "Server away: trying again" : "A picture cannot be loaded: trying again");
-      await pause(wait);
+      if (!isPassing(error)) throw error;
+      explain("Server away: the group before cannot be shown now");
     }
+  });
+}
+
+/** @param {Group} came @param {number | null} [at]  the version to choose; null: the first without an answer */
+function open(came, at = null) {
+  group = came;
+  if (!came.counted) begun = clock.total;
+  if (came.news && !came.early) share = came.work.progress;
+  came.news = false;
+  progress();
+  show("desk");
+  if (came.pictures) board.show(came.work, came.pictures, keys);
+  nameKeys();
+  byId("notice").hidden = true;
+  choose(at ?? Math.max(came.work.answers.indexOf(null), 0));
+  announce(`${byId("progress-text").textContent}. ${came.work.candidates.length} versions.`);
+  if (clock.sinceBreak > REST) byId("rest").hidden = false;
+  if (came.work.kind === "normal") prepare();
+}
+
+/** Load the next group; its progress is news, as long as the group on screen is not in it. */
+async function prepare() {
+  deck.prepare();
+  const behind = await deck.ahead?.group;
+  if (!behind?.news || !group || deck.back > 0 || canLeave()) return;
+  behind.news = false;
+  share = behind.work.progress;
+  progress();
+}
+
+const progress = () => writeProgress(share, group ? deck.back : 0, group?.work.practice ?? null, paces);
+
+// Practice ------------------------------------------------------------------------------------------------------------
+
+async function feedback() {
+  const practised = group;
+  if (!practised) return;
+  const said = await deck.feedback();
+  if (halted) return;
+  practised.feedback = said;
+  practised.work.answers = said.answers;
+  /** @type {(label: string) => string} */
+  const word = (label) => (who.task.kind === "rating" ? `${label} ${who.task.words[label]}` : label);
+  const wrong = said.expected.flatMap((label, i) => {
+    const given = said.answers[i];
+    if (label === null || label === given) return [];
+    return [`Version ${i + 1}: expected ${word(label)}, you said ${given ? word(given) : "nothing"}.`];
+  });
+  notice(`${said.right} of ${said.total} as expected.`, [...wrong, said.note ?? ""].join(" "));
+  if (said.result === null || said.result.passed) deck.prepare();
+}
+
+/** @param {{passed: boolean, right: number, total: number, needed: number}} outcome */
+function result({ passed, right, total, needed }) {
+  const counted = `${right} of ${total} answers were as expected; ${Math.round(needed * 100)} % are needed.`;
+  if (passed) {
+    message("Practice passed", `${counted} Now the work begins: there is no feedback any more.`, "Begin the work", next);
+  } else {
+    const text = "Thank you for trying. Please ask the owner of this annotation how to go on.";
+    message("Practice not passed", `${counted} ${text}`);
   }
 }
 
-/** @param {{done: number, total: number}} share */
-function progress({ done, total }) {
-  byId("progress-bar").max = Math.max(total, 1);
-  byId("progress-bar").value = done;
-  byId("progress-text").textContent = `${done} of ${total}`;
-}
-
-/** @param {Work} group */
-async function open(group) {
-  if (cards.length !== group.candidates.length) makeCards(group.candidates.length);
-  // All pictures appear at once: none is known by coming in first.
-  await Promise.all([
-    original.show([group.original], ["Original"]),
-    ...cards.map((card, i) => card.pane.show([group.candidates[i], group.original], [`Version ${i + 1}`, "Original"])),
-  ]);
-  work = group;
-  history = [];
-  progress(group.progress);
-  byId("numbers").textContent = cards.length === 1 ? "1" : `1–${Math.min(cards.length, 9)}`;
-  viewer.setPanes([original, ...cards.map((card) => card.pane)], group.width, group.height);
-  show("work");
-  fitWindow();
-  choose(Math.max(group.answers.indexOf(null), 0));
-  saveState({ waiting: queue.waiting.size, away: queue.away });
-  clock.take();
-}
-
-/** @param {number} count */
-function makeCards(count) {
-  cards = Array.from({ length: count }, (_, i) => {
-    const element = make("article", "card-pane");
-    element.setAttribute("role", "group");
-    const pane = new Pane();
-    const caption = make("div", "caption");
-    const badge = make("span", "badge");
-    badge.textContent = String(i + 1);
-    const buttons = Object.entries(LABELS).map(([key, label]) => {
-      const button = /** @type {HTMLButtonElement} */ (make("button", label.toLowerCase()));
-      button.type = "button";
-      button.textContent = label;
-      button.setAttribute("aria-label", `Version ${i + 1}: ${label}`);
-      button.setAttribute("aria-keyshortcuts", key.toUpperCase());
-      button.onclick = () => give(i, label);
-      button.onfocus = () => choose(i);
-      return button;
-    });
-    caption.append(badge, ...buttons);
-    element.append(pane.element, caption);
-    pane.element.addEventListener("pointerdown", () => choose(i));
-    return { element, badge, pane, buttons };
-  });
-  byId("candidates").replaceChildren(...cards.map((card) => card.element));
-}
-
-function fitWindow() {
-  if (!work) return;
-  const main = byId("work");
-  const style = getComputedStyle(main);
-  const gap = parseFloat(style.columnGap);
-  const room = {
-    width: main.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight),
-    height: main.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom),
-  };
-  const caption = parseFloat(style.getPropertyValue("--caption"));
-  const best = arrange(cards.length, room, work, { gap, caption });
-  const width = Math.max(best.width, 160);
-  const height = Math.max(best.height, 120);
-  const used = (best.columns + 1) * width + best.columns * gap;
-  main.style.setProperty("--columns", best.columns);
-  main.style.setProperty("--inset", `${Math.max(Math.floor((room.width - used) / 2), 0)}px`); // whole pixels: sharp
-  main.style.setProperty("--view-width", `${width}px`);
-  main.style.setProperty("--view-height", `${height}px`);
-  byId("guide").hidden = room.height - height - caption < 190;
-  viewer.setWindow(width, height);
-}
+// Answers -------------------------------------------------------------------------------------------------------------
 
 /** @param {number} position */
 function choose(position) {
-  chosen = position;
+  board.choose(position);
   update();
 }
 
+/** All versions have their answers, or the group was skipped. */
+function canLeave() {
+  const work = deck.current?.work;
+  if (!work) return false;
+  return work.skipped || (who.task.kind === "pair" ? work.answers.includes("Preferred") : !work.answers.includes(null));
+}
+
+/** Answers can be given and changed now. */
+const canAnswer = () => group !== null && !moving && group.feedback === null;
+
 /** @param {number} position @param {string | null} label */
 function put(position, label) {
-  if (!work) return;
+  if (!group) return;
+  const { work } = group;
+  if (who.task.kind === "pair" && label !== null) work.answers.fill(null);
   work.answers[position] = label;
+  work.skipped = false;
   queue.add({ assignment: work.assignment, position, label, active_ms: clock.take() });
   announce(`Version ${position + 1}: ${label ?? "no label"}`);
 }
 
 /** Label a version and go on to the next one without. @param {number} position @param {string} label */
 function give(position, label) {
-  if (!work || moving) return;
-  if (work.answers[position] !== label) {
-    history.push({ position, label: work.answers[position] });
+  if (!group || !canAnswer()) return;
+  const { answers } = group.work;
+  if (answers[position] !== label) {
+    group.undo.push({ answers: [...answers], chosen: position });
     put(position, label);
   }
-  const count = cards.length;
-  const open = Array.from({ length: count }, (_, i) => (position + 1 + i) % count).find((i) => work?.answers[i] === null);
-  choose(open ?? position);
+  const count = answers.length;
+  const others = Array.from({ length: count }, (_, i) => (position + 1 + i) % count);
+  const open = others.find((i) => answers[i] === null);
+  choose(who.task.kind === "pair" ? position : (open ?? position));
 }
 
 function undo() {
-  if (!work || moving) return;
+  if (!group || !canAnswer()) return;
+  const { answers } = group.work;
   // After a reload there is no history: then the chosen version's label is taken back.
-  const last = history.pop() ?? { position: chosen, label: null };
-  if (work.answers[last.position] !== last.label) put(last.position, last.label);
-  choose(last.position);
+  const before = group.undo.pop() ?? { answers: answers.with(board.chosen, null), chosen: board.chosen };
+  // A preference given to one picture takes it from the other by itself.
+  const changed = answers.flatMap((label, i) => (label !== before.answers[i] ? [i] : []));
+  const told = changed.filter((i) => before.answers[i] !== null || !changed.some((j) => before.answers[j] !== null));
+  for (const i of told) put(i, before.answers[i]);
+  choose(before.chosen);
+}
+
+function skip() {
+  if (!group || !canAnswer() || group.work.kind === "qualification") return;
+  const skipped = group;
+  askReason((reason) => {
+    if (group !== skipped || moving) return;
+    skipped.work.skipped = true;
+    queue.add({ assignment: skipped.work.assignment, reason, active_ms: clock.take() });
+    next();
+  });
+}
+
+/** Let a picture fill the screen, or show all again when it does. @param {number | null} position  null: the original */
+function fill(position) {
+  if (!group) return;
+  const on = !board.full;
+  board.fill(on, position === null);
+  if (position !== null) choose(position);
+}
+
+/** What Backspace does: the version before; at the first, the group before. */
+function back() {
+  if (group && board.chosen > 0) choose(board.chosen - 1);
+  else previous();
 }
 
 /** Show the state of the group. */
 function update() {
-  const answers = work?.answers ?? [];
-  cards.forEach((card, i) => {
-    const label = answers[i];
-    card.element.classList.toggle("chosen", i === chosen);
-    card.element.dataset.label = label ?? "";
-    card.element.setAttribute("aria-label", `Version ${i + 1}, ${label ?? "no label"}${i === chosen ? ", chosen" : ""}`);
-    card.buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.textContent === label)));
-  });
-  byId("next").disabled = moving || !work || answers.includes(null);
-  byId("undo").disabled = moving || !work || answers.every((label) => label === null);
+  const work = group?.work;
+  if (group) board.update(group.feedback);
+  const practice = work?.kind === "qualification";
+  byId("next").disabled = moving || !group || !canLeave();
+  byId("undo").disabled = !canAnswer() || !work || work.answers.every((label) => label === null);
+  byId("skip").disabled = !canAnswer() || practice;
+  byId("previous").disabled = moving || practice;
+  byId("next-name").textContent = practice && !group?.feedback ? "Check" : deck?.back > 0 ? "Forward" : "Next group";
+  if (group && work?.skipped) notice("You skipped this group.", "An answer lifts that.");
+  else if (group && !group.feedback) byId("notice").hidden = true;
 }
 
-/** @param {boolean} on */
-function flip(on) {
-  cards.forEach((card, i) => {
-    const flipped = on && i === chosen;
-    card.pane.flip(flipped);
-    card.element.classList.toggle("flipped", flipped);
-  });
+/** A version's number: chosen, or preferred where that is the question. @param {number} position */
+function version(position) {
+  if (position >= board.cards.length) return;
+  if (board.full) board.fill(true);
+  if (who.task.kind === "pair") give(position, who.task.labels[0]);
+  else choose(position);
 }
 
-// Keys and pointer ------------------------------------------------------------------------------------------------
+async function signOut() {
+  byId("help").close();
+  halted = true;
+  await queue.empty();
+  try {
+    await request("POST", "/api/sign-out", {});
+    message("You are signed out", "Every answer is saved. Your personal link brings you back.");
+    byId("tools").hidden = true;
+  } catch (error) {
+    if (error instanceof Refused) refused(error, "The server did not take that");
+    else explain("Server away: you are still signed in");
+  }
+}
 
-addEventListener("keydown", (event) => {
-  if (!work || event.ctrlKey || event.metaKey || event.altKey) return;
-  const key = event.key.toLowerCase();
-  // A button that was reached with Tab keeps its own keys.
-  const onButton = event.target instanceof HTMLButtonElement && (key === "enter" || key === " ");
-  if (onButton) return;
-  const number = /^[1-9]$/.test(key) ? Number(key) : 0;
-  if (key === "+" || key === "=") viewer.step(1);
-  else if (key === "-") viewer.step(-1);
-  else if (key === "f" || key === " ") flip(true);
-  else if (event.repeat) return; // a key held down is one answer
-  else if (number > 0 && number <= cards.length) choose(number - 1);
-  else if (key in LABELS) give(chosen, LABELS[key]);
-  else if (key === "u") undo();
-  else if (key === "backspace") choose(Math.max(chosen - 1, 0));
-  else if (key === "enter" && !byId("next").disabled) next();
-  else if (key === "z") viewer.toggle();
-  else return;
-  event.preventDefault();
-});
-addEventListener("keyup", (event) => {
-  if (event.key.toLowerCase() === "f" || event.key === " ") flip(false);
-});
-addEventListener("blur", () => flip(false));
-addEventListener("resize", fitWindow);
-// The pointer leaves the keyboard's focus alone, so that Enter after a click still means "next group".
-addEventListener("mousedown", (event) => {
-  if (event.target instanceof Element && event.target.closest("button")) event.preventDefault();
-});
+const help = () => showHelp(keys, Math.max(board.cards.length, 2), nameKeys);
 
-byId("next").onclick = next;
-byId("undo").onclick = undo;
-byId("zoom-in").onclick = () => viewer.step(1);
-byId("zoom-out").onclick = () => viewer.step(-1);
-byId("zoom-fit").onclick = () => viewer.toggle();
+wireKeys(board, () => keys, {
+  label: (label) => give(board.chosen, label),
+  version,
+  desk: {
+    next: () => void forward(),
+    back,
+    previous,
+    undo,
+    skip,
+    full: () => fill(board.chosen),
+    original: () => board.full && board.fill(true, true),
+    earlier: () => choose(Math.max(board.chosen - 1, 0)),
+    later: () => choose(Math.min(board.chosen + 1, board.cards.length - 1)),
+    fit: () => board.viewer.toggle(),
+  },
+  message: { back: previous, previous },
+  anywhere: { help, guideline: showGuideline },
+});
+wireButtons({
+  next: forward,
+  undo,
+  skip,
+  previous,
+  "message-back": previous,
+  "zoom-in": () => board.viewer.step(1),
+  "zoom-out": () => board.viewer.step(-1),
+  "zoom-fit": () => board.viewer.toggle(),
+  "help-button": help,
+  "guideline-button": showGuideline,
+  "sign-out": signOut,
+  "rest-close": () => {
+    byId("rest").hidden = true;
+    clock.sinceBreak = 0;
+  },
+});
+wireHolds(board);
+wireDialogs();
+useTheme(byId("theme"));
 addEventListener("hashchange", () => location.reload()); // another personal link in the same tab
-
-{
-  const element = make("article", "card-pane");
-  const caption = make("div", "caption");
-  const title = make("span", "title");
-  title.textContent = "Original";
-  caption.append(title);
-  element.append(original.element, caption);
-  byId("original").append(element);
-}
 begin();

@@ -12,7 +12,7 @@ export function make(tag, className) {
   return element;
 }
 
-/** One picture in a window; a second picture can be held in front of it. */
+/** One picture in a window; others can be held in front of it. A smaller one is enlarged to the same size, in squares. */
 export class Pane {
   constructor() {
     this.element = make("div", "view");
@@ -20,29 +20,45 @@ export class Pane {
   }
 
   /**
-   * @param {string[]} sources  the picture, and the one shown while flipped
+   * @param {string[]} sources  the picture, the one shown while flipped, and any more
    * @param {string[]} names    what they are, for those who cannot see them
-   * @returns {Promise<void>} when all can be painted
+   * @returns {Promise<HTMLImageElement[]>} the pictures, once all can be painted
    */
-  async show(sources, names) {
+  static async load(sources, names) {
     const layers = sources.map((source, i) => {
       const image = new Image();
+      image.decoding = "sync"; // all panes change in one frame
       image.src = source;
       image.alt = names[i];
       image.draggable = false;
       return image;
     });
     await Promise.all(layers.map((image) => image.decode()));
+    return layers;
+  }
+
+  /** @param {HTMLImageElement[]} layers  pictures from `load` */
+  put(layers) {
     this.layers = layers;
     this.element.replaceChildren(...layers);
-    this.flip(false);
+    this.layer(0);
+  }
+
+  /** Load and show. @param {string[]} sources @param {string[]} names  as for `load` */
+  async show(sources, names) {
+    this.put(await Pane.load(sources, names));
+  }
+
+  /** Bring one picture to the front. @param {number} front */
+  layer(front) {
+    this.layers.forEach((image, i) => {
+      image.hidden = i !== front;
+    });
   }
 
   /** @param {boolean} on */
   flip(on) {
-    this.layers.forEach((image, i) => {
-      image.hidden = i !== (on ? this.layers.length - 1 : 0);
-    });
+    this.layer(on ? Math.min(1, this.layers.length - 1) : 0);
   }
 }
 
@@ -63,11 +79,13 @@ export class Viewer {
     this.pointers = new Map();
     this.moved = false;
     this.pinch = 0;
+    /** @type {WeakSet<HTMLElement>} */
+    this.heard = new WeakSet();
   }
 
   /** @param {Pane[]} panes @param {number} width @param {number} height  picture pixels */
   setPanes(panes, width, height) {
-    for (const pane of panes) if (!this.panes.includes(pane)) this.#listen(pane.element);
+    for (const { element } of panes) if (!this.heard.has(element)) this.#listen(element);
     this.panes = panes;
     if (width !== this.picture.width || height !== this.picture.height) {
       this.picture = { width, height };
@@ -110,6 +128,13 @@ export class Viewer {
     this.#zoomTo(next, at);
   }
 
+  /** Move the window over the picture. @param {number} x @param {number} y  CSS pixels to the right and down */
+  pan(x, y) {
+    const scale = this.zoom / devicePixelRatio;
+    this.centre = { x: this.centre.x + x / scale, y: this.centre.y + y / scale };
+    this.#paint();
+  }
+
   /** @param {number} zoom @param {{x: number, y: number} | null} at */
   #zoomTo(zoom, at) {
     const offset = at ? { x: at.x - this.window.width / 2, y: at.y - this.window.height / 2 } : { x: 0, y: 0 };
@@ -131,10 +156,18 @@ export class Viewer {
     const whole = (value) => Math.round(value * devicePixelRatio) / devicePixelRatio;
     const x = whole(this.window.width / 2 - this.centre.x * scale);
     const y = whole(this.window.height / 2 - this.centre.y * scale);
-    for (const pane of this.panes) {
+    // Where a screen pixel is not a CSS pixel, a pane may itself begin between two of them.
+    const corners = this.panes.map((pane) => pane.element.getBoundingClientRect());
+    this.panes.forEach((pane, i) => {
+      const { left, top } = corners[i];
+      const shift = `translate(${x + whole(left) - left}px, ${y + whole(top) - top}px)`;
       pane.element.classList.toggle("exact", this.zoom >= 1);
-      for (const image of pane.layers) image.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
-    }
+      for (const image of pane.layers) {
+        const gain = image.naturalWidth > 0 ? this.picture.width / image.naturalWidth : 1;
+        image.classList.toggle("enlarged", gain > 1);
+        image.style.transform = `${shift} scale(${scale * gain})`;
+      }
+    });
     this.onZoom(`${Math.round(this.zoom * 100)} %`);
   }
 
@@ -145,6 +178,7 @@ export class Viewer {
 
   /** @param {HTMLElement} element */
   #listen(element) {
+    this.heard.add(element);
     /** @type {(event: MouseEvent) => {x: number, y: number}} */
     const within = (event) => {
       const box = element.getBoundingClientRect();
@@ -152,8 +186,8 @@ export class Viewer {
     };
     element.addEventListener("wheel", (event) => {
       event.preventDefault();
-      // A notch of a wheel is about 100; a touchpad sends many small steps.
-      this.wheel += event.deltaMode === 0 ? event.deltaY : event.deltaY * 40;
+      // A notch of a wheel is about 100; a touchpad sends many small steps, and smaller ones (with ctrlKey) for a pinch.
+      this.wheel += event.deltaY * (event.deltaMode !== 0 ? 40 : event.ctrlKey && Math.abs(event.deltaY) < 40 ? 8 : 1);
       if (Math.abs(this.wheel) < 40) return;
       this.step(-Math.sign(this.wheel), within(event));
       this.wheel = 0;
@@ -174,16 +208,17 @@ export class Viewer {
       if (!other) {
         if (!this.moved && Math.hypot(to.x - from.x, to.y - from.y) < 4) return;
         this.moved = true;
-        const scale = this.zoom / devicePixelRatio;
-        this.centre = { x: this.centre.x - (to.x - from.x) / scale, y: this.centre.y - (to.y - from.y) / scale };
-        this.#paint();
+        this.pan(from.x - to.x, from.y - to.y);
       } else {
         const before = Math.hypot(from.x - other.x, from.y - other.y);
         this.pinch = this.pinch + Math.log2(Math.hypot(to.x - other.x, to.y - other.y) / before);
         if (Math.abs(this.pinch) > 0.4) {
-          this.step(Math.sign(this.pinch), within(event));
+          const box = element.getBoundingClientRect();
+          const middle = { x: (to.x + other.x) / 2 - box.left, y: (to.y + other.y) / 2 - box.top };
+          this.step(Math.sign(this.pinch), middle);
           this.pinch = 0;
         }
+        this.pan((from.x - to.x) / 2, (from.y - to.y) / 2);
       }
       this.pointers.set(event.pointerId, to);
     });
@@ -195,16 +230,17 @@ export class Viewer {
 
 /**
  * The number of columns beside the original's column that lets the pictures be largest, and the size of a window.
- * @param {number} count  windows beside the original
+ * @param {number} count  windows beside the original (or all, where there is none)
  * @param {{width: number, height: number}} room  CSS pixels for everything
  * @param {{width: number, height: number}} picture
  * @param {{gap: number, caption: number}} around  CSS pixels between panes, and under each window
+ * @param {number} [beside]  columns for the original: 1, or 0 where there is none
  */
-export function arrange(count, room, picture, around) {
+export function arrange(count, room, picture, around, beside = 1) {
   let best = { columns: 1, width: 0, height: 0, size: -1 };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
-    const width = Math.floor((room.width - columns * around.gap) / (columns + 1));
+    const width = Math.floor((room.width - (columns - 1 + beside) * around.gap) / (columns + beside));
     const height = Math.floor((room.height - (rows - 1) * around.gap) / rows) - around.caption;
     const size = Math.min(width / picture.width, height / picture.height);
     if (size > best.size) best = { columns, width, height, size };
