@@ -19,7 +19,19 @@ class WithDefault(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
             args = ["serve", *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, _each_from(args))
+
+
+def _each_from(args: list[str]) -> list[str]:
+    """`--from A=DIR B=DIR` as `--from A=DIR --from B=DIR`, which is what the parser knows."""
+    found: list[str] = []
+    listing = False
+    for word in args:
+        listing = word == "--from" or (listing and "=" in word and not word.startswith("-"))
+        if listing and word != "--from" and found[-1] != "--from":
+            found.append("--from")
+        found.append(word)
+    return found
 
 
 annotate_app = typer.Typer(
@@ -52,6 +64,12 @@ def _votes(text: str | None) -> str | int | None:
     return int(text)
 
 
+def _quota(text: str | None) -> str | None:
+    if text not in (None, "none") and not (text or "").isdecimal():
+        raise InvalidInput(f"--quota takes a number of groups, or the word none, not '{text}'.")
+    return text
+
+
 @annotate_app.command("serve")
 def annotate_serve(
     dataset: Labelling,
@@ -63,8 +81,13 @@ def annotate_serve(
     votes: Annotated[
         str | None, typer.Option(help="Votes per group (3), or adaptive: a third only where two differ.")
     ] = None,
-    order: Annotated[str | None, typer.Option(help="Which group comes next: random (default) or disagreement.")] = None,
-    quota: Annotated[int | None, typer.Option(min=1, help="Groups a person may do.")] = None,
+    order: Annotated[
+        str | None,
+        typer.Option(
+            help="What comes next: random (default; begun groups first), disagreement, or own (begun or not)."
+        ),
+    ] = None,
+    quota: Annotated[str | None, typer.Option(help="Groups a person may do, or none.")] = None,
     lease: Annotated[float | None, typer.Option(help="Minutes until abandoned work goes to others (30).")] = None,
     gold_rate: Annotated[float | None, typer.Option(help="Share of gold items, where there are any (0.05).")] = None,
     repeat_rate: Annotated[float | None, typer.Option(help="Share of groups shown a second time (0).")] = None,
@@ -74,19 +97,23 @@ def annotate_serve(
     guideline: Annotated[Path | None, typer.Option(help="Your own guideline: Markdown, pictures beside it.")] = None,
     lr: Annotated[Path | None, typer.Option(help="LR inputs that people may look at, named as the groups.")] = None,
     from_: Annotated[
-        list[str] | None, typer.Option("--from", help="NAME=DIR: candidates from a folder; makes DATASET first.")
+        list[str] | None,
+        typer.Option("--from", metavar="NAME=DIR…", help="Candidates from folders; makes DATASET first."),
     ] = None,
     photos: Annotated[Path | None, typer.Option(help="With --from: the originals.")] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Print a new link for the owner; the old one ends.")] = False,
     json_: Json = False,
 ) -> None:
-    """Serve the web application until Ctrl-C; the word `serve` may be left out. Settings stay until given again."""
+    """Serve the web application until Ctrl-C; the word `serve` may be left out.
+
+    Votes, order, quota, lease, rates and pass mark stay as they are until they are given again.
+    """
     from goldeye.annotate.run import Address, dataset_from_folders, serve_dataset
 
     changes = {
         "votes": _votes(votes),
         "order": order,
-        "quota": quota,
+        "quota": _quota(quota),
         "lease_minutes": lease,
         "gold_rate": gold_rate,
         "repeat_rate": repeat_rate,
@@ -95,11 +122,11 @@ def annotate_serve(
     address = Address(host, port, base_url, tuple(trusted_proxy or ()))
     if bool(from_) != (photos is not None):
         raise InvalidInput("--from NAME=DIR and --photos DIR go together: candidates and their originals.")
-    if from_ and photos is not None and not (dataset / "dataset.yaml").exists():
+    if from_ and photos is not None:
         dataset_from_folders(dataset, photos, from_)
 
     def ready(found: dict[str, Any]) -> None:
-        print_document("annotate", found, json_, lambda: serving_text(found))
+        print_document("annotate", found, json_, lambda: serving_text(found, f"{found['groups']} groups"))
         sys.stdout.flush()
 
     serve_dataset(
@@ -114,10 +141,10 @@ def annotate_serve(
     )
 
 
-def serving_text(found: dict[str, Any]) -> str:
-    """What a server says once it is open."""
+def serving_text(found: dict[str, Any], what: str) -> str:
+    """What a server of `what`, such as "12 groups", says once it is open."""
     lines = [
-        f"Serving {found['groups']} groups at {found['address']} (Ctrl-C stops; every answer is saved when given).",
+        f"Serving {what} at {found['address']} (Ctrl-C stops; every answer is saved when given).",
         f"Invited: {', '.join(found['people']) or 'nobody yet'}; complete votes: {found['votes']}.",
         f"Invite with: {found['invite']}",
     ]
@@ -141,7 +168,7 @@ def annotate_invite(
     from goldeye.annotate.run import open_store
     from goldeye.annotate.server import person_link
 
-    with open_store(dataset, database) as (_, store):
+    with open_store(dataset, database, make=database is None) as (_, store):
         token = store.invite(name, "owner" if owner else "annotator", quota=quota, renew=renew)
         role = next(one.role for one in store.people() if one.name == name.strip())
     link = person_link(base_url, token, role)
@@ -244,9 +271,7 @@ def annotate_backup(
     json_: Json = False,
 ) -> None:
     """Copy the SQLite store, whole and in use; PostgreSQL has pg_dump."""
-    from goldeye.annotate.run import open_store
+    from goldeye.annotate.run import backup
 
-    with open_store(dataset, database) as (_, store):
-        store.backup(output)
-        votes = store.progress().answers
+    votes = backup(dataset, database, output)
     print_document("annotate", {"backup": str(output), "answers": votes}, json_, lambda: f"{output}: {votes} answers")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from goldeye.cli_annotate import BaseUrl, Host, Name, Port, Proxies, PublicUrl
+from goldeye.cli_annotate import BaseUrl, Host, Name, Port, Proxies, PublicUrl, serving_text
 from goldeye.cli_output import Database, Form, Json, Output, Quiet, Seed, print_document
 
 study_app = typer.Typer(
@@ -75,22 +75,11 @@ def study_serve(
     from goldeye.study.run import serve_study
 
     def ready(found: dict[str, Any]) -> None:
-        print_document("study", found, json_, lambda: _serving_text(found))
+        print_document("study", found, json_, lambda: serving_text(found, f"{found['items']} items"))
         sys.stdout.flush()
 
     address = Address(host, port, base_url, tuple(trusted_proxy or ()))
     serve_study(study, address=address, database=database, guideline=guideline, renew=renew, ready=ready)
-
-
-def _serving_text(found: dict[str, Any]) -> str:
-    lines = [
-        f"Serving {found['items']} items at {found['address']} (Ctrl-C stops; every answer is saved when given).",
-        f"Invited: {', '.join(found['people']) or 'nobody yet'}; votes: {found['votes']} of {found['votes_wanted']}.",
-        f"Invite with: {found['invite']}",
-    ]
-    if found["owner_link"]:
-        lines.append(f"Your own page (this link is printed once; --renew replaces it): {found['owner_link']}")
-    return "\n".join([*lines, *([f"Warning: {found['warning']}"] if found["warning"] else [])])
 
 
 @study_app.command("invite")

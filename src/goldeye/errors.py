@@ -50,6 +50,13 @@ class RunStopped(GoldeyeError):
     code = "stopped"
 
 
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first few names, and how many more there are, for a message."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
     """The error for an unknown preset, recipe, key…: names it, and the nearest known name."""
     names = sorted(known)

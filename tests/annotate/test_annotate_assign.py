@@ -305,3 +305,17 @@ def test_claims_in_a_race_share_the_groups_out(place: Path | str, votes: int | s
     assert None not in given
     assert max(Counter(given).values()) <= (1 if votes == 1 else 2)
     world.store.close()
+
+
+def test_a_group_that_is_only_locked_is_waited_for(postgresql_database: str) -> None:
+    """On PostgreSQL, an answer that holds the last open group's row at this moment does not make anybody "done"."""
+    world = World(postgresql_database, groups=1, people=2)
+    with ThreadPoolExecutor(1) as pool:
+        with world.store.write(alone=False) as connection:
+            connection.execute(sa.update(item).values(disagreement=0.5))
+            claimed = pool.submit(world.assigner.claim, 2)
+            with pytest.raises(TimeoutError):
+                claimed.result(timeout=0.5)
+        work, _ = claimed.result(timeout=10)
+    assert work is not None
+    world.store.close()

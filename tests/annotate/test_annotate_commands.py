@@ -19,6 +19,7 @@ import pytest
 
 from goldeye.annotate.run import Address, changed_settings, dataset_app, dataset_from_folders
 from goldeye.annotate.server import running_server
+from goldeye.annotate.settings import AnnotationSettings
 from goldeye.annotate.store import Store
 from goldeye.cli import run
 from goldeye.dataset.groups import Dataset
@@ -98,15 +99,17 @@ def test_the_owner_gets_a_link_once_and_settings_stay(dataset: Path) -> None:
 
 def test_from_folders_without_any_training(tmp_path: Path) -> None:
     photos, good = pictures(tmp_path / "photos"), pictures(tmp_path / "good", value=80)
-    target = tmp_path / "new"
-    options = ("--from", f"good={good}", "--photos", photos)
+    better, target = pictures(tmp_path / "better", ("a_sr", "deep/b_sr"), value=160), tmp_path / "new"
+    options = ("--from", f"good={good}", f"better={better}", "--photos", photos)
     with served(target, *options) as found:
         assert found["groups"] == 2
     with served(target, *options) as found:  # there already: goes on
         assert found["groups"] == 2
     made = Dataset.open(target)
     assert [group.id for group in made.groups] == ["a", "deep__b"]
-    assert made.enhancer_names == {"01": "good"}
+    assert made.enhancer_names == {"01": "good", "02": "better"}
+    with pytest.raises(InvalidInput, match="not made of these folders"):
+        dataset_from_folders(target, photos, [f"good={better}"])
 
 
 @pytest.mark.parametrize(
@@ -115,8 +118,8 @@ def test_from_folders_without_any_training(tmp_path: Path) -> None:
         (["good"], r"--from takes NAME=DIR"),
         (["good=GOOD", "good=GOOD"], r"--from takes NAME=DIR"),
         (["../x=GOOD"], r"--from takes NAME=DIR"),
-        (["few=FEW"], r"few' lacks 1 of the pictures in .*: deep/b"),
-        (["small=SMALL"], r"a.png' has 8x8 pixels, but .*a.png' has 16x16"),
+        (["few=FEW"], r"'few' lacks 1 of 2 pictures: deep/b"),
+        (["small=SMALL"], r"The versions of 'a' differ in size: .*16x16.* small 8x8"),
         (["none=NONE"], r"There is no folder"),
     ],
 )
@@ -207,8 +210,13 @@ def test_backup_by_command(dataset: Path, tmp_path: Path, capsys: pytest.Capture
         (["--votes", "many"], "--votes takes a number or the word adaptive"),
         (["--gold-rate", "0.9"], "less than or equal to 0.5"),
         (["--order", "backwards"], "'random', 'disagreement'"),
+        (["--quota", "few"], "--quota takes a number of groups, or the word none"),
+        (["--lease", "inf"], "less than or equal to 10080"),
         (["--host", "0.0.0.0"], "needs --base-url"),
         (["--base-url", "ftp://x"], "--base-url takes an address"),
+        (["--base-url", "http://[::1"], "--base-url takes an address"),
+        (["--base-url", "https://x.org/labels"], "--base-url takes an address"),
+        (["--database", "sqlite+aiosqlite:///x"], "is not a SQLite file"),
         (["--trusted-proxy", "proxy.example"], "--trusted-proxy takes an address"),
         (["--guideline", "none.md"], "There is no guideline"),
         (["--lr", "none"], "none"),
@@ -221,6 +229,43 @@ def test_serve_refuses(dataset: Path, capsys: pytest.CaptureFixture[str], option
     assert code == 2
     assert sentence in err
     assert "secret" not in err
+
+
+@pytest.mark.parametrize("words", [("people",), ("pause", "Anna"), ("backup", "-o", "OUT"), ("invite", "Anna")])
+def test_a_database_that_is_not_there_is_not_made(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    rest = [str(tmp_path / "copy") if word == "OUT" else word for word in words[1:]]
+    code, _, err = call(capsys, "annotate", words[0], dataset, *rest, "--database", tmp_path / "typo.sqlite")
+    assert code == 2
+    assert "There is no annotation database" in err
+    assert not (tmp_path / "typo.sqlite").exists()
+
+
+def test_a_quota_can_be_taken_away_and_a_person_be_called_owner(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(capsys, "annotate", "invite", dataset, "owner")
+    with served(dataset, "--quota", 5) as found:
+        assert sign_in(found["owner_link"])[1].json()["name"] == "owner 2"
+    with served(dataset, "--quota", "none") as found:
+        assert found["settings"]["quota"] is None
+
+
+def test_paths_of_any_letters(tmp_path: Path) -> None:
+    """The owner's figures and exports read the store wherever it lies."""
+    folder = tmp_path / "Bäume 100% & ?"
+    dataset = dataset_from_folders(folder, pictures(tmp_path / "p"), [f"one={pictures(tmp_path / 'q')}"])
+    store = Store(dataset.votes_url)
+    app = dataset_app(dataset, store, settings=AnnotationSettings(votes=1))
+    assigner, site = app.state.site.assigner, app.state.site
+    store.invite("Anna")
+    work, _ = assigner.claim(1)
+    assigner.answer(1, work.id, 0, "Positive", client_id="client-1", active_ms=5)
+    assert site.figures.overview(assigner.settings)["labels"]["annotations"]["total"]["Positive"] == 1
+    site.export(tmp_path / "out", "csv", False)
+    assert (tmp_path / "out" / "labels.csv").read_text().count(",Positive,") == 2  # given and final
+    store.close()
 
 
 def test_a_database_of_another_dataset_is_refused(dataset: Path, tmp_path: Path) -> None:

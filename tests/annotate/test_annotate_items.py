@@ -17,6 +17,8 @@ from goldeye.annotate.figures import Figures, gold_is_too_low
 from goldeye.annotate.schema import vote
 from goldeye.annotate.settings import AnnotationSettings
 from goldeye.annotate.store import Store
+from goldeye.annotate.tasks import PAIR
+from goldeye.annotate.work import DatasetChanged
 from goldeye.dataset.labels import Label, final_label
 from goldeye.errors import InvalidInput
 
@@ -397,3 +399,70 @@ def test_who_fails_the_qualification_gets_no_group_until_let_in(tmp_path: Path) 
     assert world.claim(1).kind == "normal"
     world.store.qualify("p2", passed=True)
     assert world.claim(2).kind == "normal"
+
+
+def test_an_item_made_normal_after_all_others_decides_the_qualification(tmp_path: Path) -> None:
+    world = World(tmp_path, groups=5, people=1, gold=PRACTICE)
+    work = world.claim(1)
+    world.judge(1, work, RIGHT[work.group])
+    assert world.assigner.feedback(1, work.id).passed is None
+    world.store.set_gold("g1" if work.group == "g0" else "g0", None)
+    assert world.claim(1).kind == "normal"
+    assert world.store.people()[0].qualified == "passed"
+
+
+# --- places that become free, and servers that know less --------------------------------------------------------------
+
+
+def test_a_late_answer_takes_the_place_that_becomes_free(tmp_path: Path) -> None:
+    world = World(tmp_path, groups=1, people=3, votes=1)
+    late = world.claim(1)
+    world.wait(31)
+    other = world.claim(2)
+    assert world.label(1, late).status == "surplus"
+    world.wait(31)  # the other gives up
+    assert world.assigner.claim(3)[0] is None
+    assert {each.person for each in world.store.counted_votes()} == {"p1"}
+    assert world.label(2, other).status == "surplus"
+    more = AnnotationSettings(votes=2)
+    Assigner(Store(world.place), some_groups(1), more, clock=lambda: world.now)
+    assert {each.person for each in world.store.counted_votes()} == {"p1", "p2"}
+
+
+def test_a_skip_frees_the_place_for_a_late_answer(tmp_path: Path) -> None:
+    world = World(tmp_path, groups=1, people=2, votes=1)
+    late = world.claim(1)
+    world.wait(31)
+    other = world.claim(2)
+    assert world.label(1, late).status == "surplus"
+    world.skip(2, other)
+    assert {each.person for each in world.store.counted_votes()} == {"p1"}
+
+
+def test_counts_that_are_wrong_are_made_right_at_the_next_start(tmp_path: Path) -> None:
+    world = World(tmp_path, groups=2, people=2)
+    world.label(1, world.claim(1))
+    with world.store.write() as connection:
+        connection.execute(sa.text("UPDATE item SET taken = 0, complete = 0"))
+    Assigner(Store(world.place), some_groups(2), clock=lambda: world.now)
+    with world.store.read() as connection:
+        assert sorted(connection.execute(sa.text("SELECT taken, complete FROM item"))) == [(0, 0), (1, 1)]
+
+
+def label_all(world: World, person: int) -> None:
+    while (work := world.assigner.claim(person)[0]) is not None:
+        world.label(person, work)
+
+
+def test_a_server_that_does_not_know_a_group_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path, groups=1, people=1)
+    Assigner(Store(world.place), some_groups(3), clock=lambda: world.now)
+    with pytest.raises(DatasetChanged, match="start it again"):
+        label_all(world, 1)
+
+
+def test_of_a_pair_one_is_expected(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    store.set_gold("g0", "gold", dict.fromkeys(KEYS[:2], "Preferred"))
+    with pytest.raises(InvalidInput, match="would expect both"):
+        Assigner(store, some_groups(1, KEYS[:2]), task=PAIR)

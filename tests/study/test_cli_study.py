@@ -110,7 +110,9 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_2(words, capsys, argv, tol
 def test_serving_tells_the_owner_what_to_do(words, capsys, monkeypatch):
     """Where the server itself is another test's."""
     call(capsys, "study", "create", *words, "-o", "study")
-    monkeypatch.setattr("goldeye.study.run.serve", lambda app, host, port, opened, proxies: opened(f"http://{host}:1"))
+    monkeypatch.setattr(
+        "goldeye.annotate.run.serve", lambda app, host, port, opened, proxies: opened(f"http://{host}:1")
+    )
     code, out, _ = call(capsys, "study", "serve", "study", "--json")
     found = json.loads(out)
     assert (code, found["schema"], found["items"], found["votes_wanted"]) == (0, "goldeye.study/1", 15, 180)

@@ -17,8 +17,8 @@ from goldeye.annotate.store import Store
 from goldeye.config import parse_yaml, to_yaml, validate
 from goldeye.errors import ImageError, InvalidInput
 from goldeye.images import read_image, write_image
+from goldeye.images.match import match_pictures
 from goldeye.study.create import create_study, parse_methods, pixelate
-from goldeye.study.pictures import match_pictures
 from goldeye.study.run import annotation_settings
 from goldeye.study.settings import LEVELS, Study, StudySettings
 

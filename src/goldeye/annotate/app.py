@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import HTMLResponse
@@ -31,6 +32,7 @@ from goldeye.annotate.tasks import LABEL, Task
 from goldeye.annotate.work import Assignment, GroupPictures, Share, UnknownAssignment
 from goldeye.errors import ImageError, InvalidInput
 from goldeye.images import encode_png, image_size, read_image
+from goldeye.runtime import available_cores
 
 WEB = Path(str(files("goldeye.annotate") / "web"))
 CACHE_BYTES = 128 << 20
@@ -63,6 +65,7 @@ class Site:
         self.sessions = guard.Sessions()
         self._encoded: OrderedDict[tuple[Path, int, int], bytes] = OrderedDict()
         self._bytes, self._lock = 0, threading.Lock()
+        self.picture_threads = CapacityLimiter(max(available_cores() - 1, 1))
 
     def png(self, path: Path) -> bytes:
         """A picture as PNG, made from its pixels alone; the last ones are kept, since several people see each."""
@@ -153,7 +156,7 @@ class Practice(Body):
 router = APIRouter()
 
 
-def _site(request: Request) -> Site:
+async def _site(request: Request) -> Site:
     site: Site = request.app.state.site
     return site
 
@@ -171,6 +174,8 @@ def current_person(request: Request, site: CurrentSite) -> Person:
     return person
 
 
+# The routes that people use all day call the function themselves, and have no response model: each would be one more
+# change of threads, which is what a request costs most.
 CurrentPerson = Annotated[Person, Depends(current_person)]
 
 
@@ -193,12 +198,10 @@ def _who(person: Person, site: Site) -> dict[str, Any]:
 @router.post("/api/session")
 def sign_in(body: SignIn, request: Request, response: Response, site: CurrentSite) -> dict[str, Any]:
     """Exchange a link's token for a session cookie."""
-    address = guard.client_address(request.scope)
-    if not site.failures.allows(address, 0):
-        raise TooMany("Too many links that do not work came from here; please wait a minute.")
     started = site.store.start_session(body.token)
-    if started is None:
-        site.failures.allows(address)
+    if started is None:  # a link that works is never refused: many people may share an address
+        if not site.failures.allows(guard.client_address(request.scope)):
+            raise TooMany("Too many links that do not work came from here; please wait a minute.")
         raise NoSession("This link is not valid (any more): please ask for a new one.")
     session, person = started
     response.set_cookie(
@@ -271,9 +274,10 @@ def _work(work: Assignment, share: Share, site: Site) -> dict[str, Any]:
     }
 
 
-@router.post("/api/next")
-def next_group(person: CurrentPerson, site: CurrentSite, body: After | None = None) -> dict[str, Any]:
+@router.post("/api/next", response_model=None)
+def next_group(request: Request, site: CurrentSite, body: After | None = None) -> dict[str, Any]:
     """The person's open group or a new one; with `after`, the one to load early; or `finished` and why."""
+    person = current_person(request, site)
     work, share = site.assigner.claim(person.id, body.after if body else None)
     if work is None:
         return {"finished": True, "reason": share.reason, "progress": _progress(share)}
@@ -292,9 +296,10 @@ def _saved(body: Given, work: Assignment, site: Site) -> dict[str, Any]:
     return {"saved": body.client_id, "answers": work.answers, "complete": complete}
 
 
-@router.post("/api/vote")
-def vote(body: Answer, person: CurrentPerson, site: CurrentSite) -> dict[str, Any]:
+@router.post("/api/vote", response_model=None)
+def vote(body: Answer, request: Request, site: CurrentSite) -> dict[str, Any]:
     """Store one answer and return all answers to the group as they now stand."""
+    person = current_person(request, site)
     work = site.assigner.answer(
         person.id, body.assignment, body.position, body.label, client_id=body.client_id, active_ms=body.active_ms
     )
@@ -333,13 +338,19 @@ def feedback(body: Practice, person: CurrentPerson, site: CurrentSite) -> dict[s
 
 
 @router.get("/api/picture/{assignment}/{number}")
-def picture(
+async def picture(
     assignment: Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_-]{1,64}$")],
     number: Annotated[str, PathParameter(pattern=r"^(lr|[0-9]{1,4})$")],
-    person: CurrentPerson,
+    request: Request,
     site: CurrentSite,
 ) -> Response:
     """A picture of the person's own assignment: 0 is the original, 1… the candidates as shown, lr the LR input."""
+    # Fetched ahead, so that they can wait: in threads of their own, which leave the others and a core to the answers.
+    return await to_thread.run_sync(_picture, assignment, number, request, site, limiter=site.picture_threads)
+
+
+def _picture(assignment: str, number: str, request: Request, site: Site) -> Response:
+    person = current_person(request, site)
     work = site.assigner.get(assignment, person.id)
     group = site.assigner.groups.get(work.group)
     path: Path | None = None

@@ -6,8 +6,9 @@ the others and look like them; qualification items come first, with feedback.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import secrets
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,7 +17,16 @@ import sqlalchemy as sa
 from goldeye.annotate.answers import Answers
 from goldeye.annotate.schema import assignment, item, open_item, person
 from goldeye.annotate.store import stored_settings
-from goldeye.annotate.work import Assignment, ClientIdUsed, Closed, Feedback, GroupPictures, Share, UnknownAssignment
+from goldeye.annotate.work import (
+    Assignment,
+    ClientIdUsed,
+    Closed,
+    DatasetChanged,
+    Feedback,
+    GroupPictures,
+    Share,
+    UnknownAssignment,
+)
 
 __all__ = [
     "Assigner",
@@ -50,26 +60,31 @@ class Assigner(Answers):
             self.settings = stored_settings(connection) or self.settings
             # One claim of a person at a time, also from two windows.
             me = connection.execute(sa.select(person).where(person.c.id == person_id).with_for_update()).one()
-            if me.paused is not None:
-                return None, self._share(connection, me, [], "paused")
-            practice = self._practice(connection, me, after)
-            if practice is not None:
-                return practice
-            open_rows = self._open_rows(connection, person_id)
-            for row in open_rows:
-                if row.id == after:  # it is on the screen: its time starts anew
-                    self._lease(connection, row)
-            ahead = [row for row in open_rows if row.id != after]
-            if ahead:
-                share = self._share(connection, me, open_rows)
-                return self._lease(connection, ahead[0]), share
-            normal, given = self._counts(connection, person_id)
-            quota = self._quota(me)
-            if quota is not None and normal >= quota:
-                return None, self._share(connection, me, open_rows, "quota")
-            id = self._new(connection, person_id, given + 1)
-            share = self._share(connection, me, self._open_rows(connection, person_id))
-            return (None if id is None else self._load(connection, id, person_id)), share
+            work, reason = None, "paused"
+            if me.paused is None:
+                practice = self._practice(connection, me, after)
+                if practice is not None:
+                    return practice
+                work, reason = self._claim(connection, me, after)
+        with self.store.read() as connection:  # counted here, others need not wait for it
+            open_rows = [] if me.paused is not None else self._open_rows(connection, person_id)
+            return work, self._share(connection, me, open_rows, reason)
+
+    def _claim(self, connection: sa.Connection, me: Any, after: str | None) -> tuple[Assignment | None, str]:
+        """The open group or a new one for somebody who may work, or why there is none."""
+        open_rows = self._open_rows(connection, me.id)
+        for row in open_rows:
+            if row.id == after:  # it is on the screen: its time starts anew
+                self._lease(connection, row)
+        ahead = [row for row in open_rows if row.id != after]
+        if ahead:
+            return self._lease(connection, ahead[0]), "done"
+        normal, given = self._counts(connection, me.id)
+        quota = self._quota(me)
+        if quota is not None and normal >= quota:
+            return None, "quota"
+        id = self._new(connection, me.id, given + 1)
+        return (None if id is None else self._load(connection, id, me.id)), "done"
 
     def previous(self, person_id: int, before: str | None = None) -> tuple[Assignment | None, Share]:
         """The group given to a person before that one (None: the newest), closed practice left out."""
@@ -110,8 +125,11 @@ class Assigner(Answers):
             return False
         length = max(round(1 / rate), 2)
         block, place = divmod(number - 1, length)
-        drawn = int.from_bytes(self.store.keyed_hash(kind, person_id, block)[:4], "big")
-        return place == drawn % length
+        return place == self._drawn(person_id, kind, block, length)
+
+    def _drawn(self, person_id: int, kind: str, block: int, length: int) -> int:
+        """Which of a block's groups it is."""
+        return int.from_bytes(self.store.keyed_hash(kind, person_id, block)[:4], "big") % length
 
     def _unseen(self, person_id: int, kind: str) -> sa.Select[Any]:
         """Items of a kind that a person has not had in any form, in the order of their ranks."""
@@ -154,12 +172,19 @@ class Assigner(Answers):
         self, connection: sa.Connection, person_id: int, kind: str, queries: Iterable[sa.Select[Any]]
     ) -> str | None:
         """Give the first group of the queries to a person; None when they have none."""
-        # A row that another transaction holds is passed over: it is about to be taken.
-        firsts = (query.limit(1).with_for_update(of=item, skip_locked=True) for query in queries)
-        groups = (connection.execute(query).scalar_one_or_none() for query in firsts)
-        group = next((group for group in groups if group is not None), None)
+        # A row that another transaction holds is passed over: it is likely to be taken. With nothing else left, it is
+        # waited for; the second time for what became free meanwhile.
+        tried = list(queries)
+        for skip_locked in (True, False, False):
+            firsts = (query.limit(1).with_for_update(of=item, skip_locked=skip_locked) for query in tried)
+            groups = (connection.execute(query).scalar_one_or_none() for query in firsts)
+            group = next((group for group in groups if group is not None), None)
+            if group is not None or self.store.is_sqlite:
+                break
         if group is None:
             return None
+        if group not in self.groups:
+            raise DatasetChanged("The dataset has more groups than this server knows: its owner must start it again.")
         if kind == "normal":
             connection.execute(sa.update(item).where(item.c.id == group).values(taken=item.c.taken + 1))
         mine = sa.select(sa.func.coalesce(sa.func.max(assignment.c.number), 0)).where(assignment.c.person == person_id)
@@ -186,17 +211,17 @@ class Assigner(Answers):
         """The qualification item that a person must do next; None when they may work on the others."""
         if me.qualified == "passed":
             return None
-        items = sa.select(item.c.id).where(item.c.kind == "qualification", item.c.active)
-        total = len(connection.execute(items).all())
         if me.qualified == "failed":
             return None, Share(0, 0, "unqualified")
+        items = sa.select(sa.func.count()).where(item.c.kind == "qualification", item.c.active)
+        total = connection.execute(items).scalar_one()
+        if total == 0:
+            return None
         c = assignment.c
         current = (c.person == me.id) & (c.kind == "qualification") & c.status.in_(("leased", "complete", "expired"))
         rows = connection.execute(sa.select(assignment).where(current).order_by(c.number)).all()
         waiting = [row for row in rows if row.closed is None and row.group in self.groups]
         done = sum(row.closed is not None for row in rows)
-        if total == 0:
-            return None
         share = Share(done, total, "practice", (min(done + 1, total), total))
         if after is not None and waiting:
             return None, share  # nothing is loaded ahead: what comes next depends on the result
@@ -207,34 +232,22 @@ class Assigner(Answers):
         id = self._give(connection, me.id, "qualification", [query])
         if id is not None:
             return self._load(connection, id, me.id), share
-        return None, share  # another window has the last one
+        decided = self._decide(connection, me.id)  # here when an item was made a normal group since
+        if decided is None:
+            return None, share  # another window has the last one
+        return None if decided[0] else (None, Share(0, 0, "unqualified"))
 
     # Leases ------------------------------------------------------------------------------------------------------
-
-    def _return_expired(self) -> None:
-        """Leases that ran out give their places back."""
-        c, now = assignment.c, self.clock()
-        over = (c.status == "leased") & (c.leased_until <= now)
-        with self.store.read() as connection:
-            if connection.execute(sa.select(c.id).where(over).limit(1)).first() is None:
-                return
-        with self.store.write(alone=False) as connection:
-            query = sa.select(c.id, c.group, c.kind).where(over).order_by(c.id).with_for_update(skip_locked=True)
-            rows = connection.execute(query).all()
-            for row in rows:
-                connection.execute(sa.update(assignment).where(c.id == row.id).values(status="expired"))
-            # In one order everywhere: transactions that lock several items cannot wait for each other in a circle.
-            for group, count in sorted(Counter(row.group for row in rows if row.kind == "normal").items()):
-                connection.execute(sa.update(item).where(item.c.id == group).values(taken=item.c.taken - count))
 
     def _open_rows(self, connection: sa.Connection, person_id: int) -> list[Any]:
         """A person's groups that wait for answers, oldest first: on lease, or abandoned and still in want of votes."""
         c = assignment.c
         reopened = (c.status == "expired") & c.skip_reason.is_(None) & ((c.kind != "normal") | open_item)
+        waiting = c.status.in_(("leased", "expired"))  # said for itself, because the index has the status
         query = (
             sa.select(assignment)
             .join(item, item.c.id == c.group)
-            .where(c.person == person_id, c.kind != "qualification", item.c.active)
+            .where(c.person == person_id, waiting, c.kind != "qualification", item.c.active)
             .where((c.status == "leased") | reopened)
             .order_by(c.number)
         )
@@ -265,30 +278,51 @@ class Assigner(Answers):
 
     def _share(self, connection: sa.Connection, me: Any, open_rows: list[Any], reason: str = "done") -> Share:
         c = assignment.c
+        done = c.status.in_(("complete", "surplus"))
         counts = sa.select(
-            sa.func.count().filter(c.kind != "normal"),
-            sa.func.count().filter(c.kind == "normal"),
-        ).where(c.person == me.id, c.kind != "qualification", c.status.in_(("complete", "surplus")))
-        special, normal = connection.execute(counts).one()
+            sa.func.count().filter(done, c.kind != "normal"),
+            sa.func.count().filter(done, c.kind == "normal"),
+            sa.func.count(),
+        ).where(c.person == me.id, c.kind != "qualification")
+        special, normal, given = connection.execute(counts).one()
         free: int = connection.execute(sa.select(sa.func.count()).select_from(item).where(open_item)).scalar_one()
         seen = sa.select(sa.func.count(sa.distinct(c.group))).join(item, item.c.id == c.group)
         free -= connection.execute(seen.where(c.person == me.id, open_item)).scalar_one()
         opened = sum(row.kind == "normal" for row in open_rows)
         normals = normal + opened + free
         quota = self._quota(me)
+        ends = quota is not None and quota <= normals  # else what is left after the last normal group is given, too
         if quota is not None:
             normals = min(normals, max(quota, normal + opened))
         # Gold items and repetitions to come are counted in from the start, else the total would tell which they are.
         to_come = normals - normal - opened
-        specials = special + len(open_rows) - opened + self._specials(connection, me.id, to_come)
+        specials = special + len(open_rows) - opened + self._specials(connection, me.id, given, to_come, ends)
         return Share(normal + special, normals + specials, reason)
 
-    def _specials(self, connection: sa.Connection, person_id: int, normals: int) -> int:
-        """How many gold items and repetitions will come between the next `normals` groups of a person, about."""
-        rate, repeat = self.settings.gold_rate, self.settings.repeat_rate
-        if normals <= 0 or rate + repeat <= 0:
-            return 0
-        slots = normals / max(1 - rate - repeat, 0.1)
-        left = sa.select(sa.func.count()).select_from(self._unseen(person_id, "gold").subquery())
-        gold = min(connection.execute(left).scalar_one(), slots * rate) if rate else 0
-        return int(gold + slots * repeat)
+    def _specials(self, connection: sa.Connection, person_id: int, given: int, normals: int, ends: bool) -> int:
+        """How many gold items and repetitions will come between the next `normals` groups of a person.
+
+        Counted by whose turn it is, as they will be given: as one is handed out, the sum of all does not change.
+        """
+        left: int = connection.execute(
+            sa.select(sa.func.count()).select_from(self._unseen(person_id, "gold").subquery())
+        ).scalar_one()
+        rates = {"gold": self.settings.gold_rate if left else 0.0, "repeat": self.settings.repeat_rate}
+        turns = heapq.merge(*(self._turns(person_id, given + 1, kind, rate) for kind, rate in rates.items() if rate))
+        found, end, last = 0, given + normals + (not ends), 0  # `end`: the last number, as far as is known
+        for number, kind in turns:
+            if number > end or (ends and not normals):
+                break
+            if number == last or (kind == "gold" and not left) or (kind == "repeat" and number <= REPEAT_AFTER + 1):
+                continue
+            left -= kind == "gold"
+            found, end, last = found + 1, end + 1, number
+        return found
+
+    def _turns(self, person_id: int, first: int, kind: str, rate: float) -> Iterator[tuple[int, str]]:
+        """(number, kind) of a person's groups from number `first` on that are of a kind, without end."""
+        length = max(round(1 / rate), 2)
+        for block in itertools.count((first - 1) // length):
+            number = block * length + self._drawn(person_id, kind, block, length) + 1
+            if number >= first:
+                yield number, kind

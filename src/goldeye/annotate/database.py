@@ -23,12 +23,24 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from goldeye.annotate.schema import meta, tables
 from goldeye.errors import InvalidInput
-from goldeye.files import atomic_path
 
 SCHEMA_VERSION = "2"
 _LOCK = 0x676F6C64  # PostgreSQL's advisory lock of writers that must be alone
-_NETWORK = {"9p", "afs", "beegfs", "ceph", "cifs", "davfs", "fuse.glusterfs", "fuse.sshfs", "gpfs", "lustre", "ncpfs"}
-_NETWORK |= {"nfs", "nfs3", "nfs4", "osxfuse", "smb2", "smb3", "smbfs", "sshfs", "webdav"}
+_NETWORK = {
+    "9p",
+    "afpfs",
+    "afs",
+    "beegfs",
+    "ceph",
+    "cifs",
+    "davfs",
+    "fuse.glusterfs",
+    "fuse.sshfs",
+    "gpfs",
+    "lustre",
+    "ncpfs",
+}
+_NETWORK |= {"nfs", "nfs3", "nfs4", "osxfuse", "smb2", "smb3", "smbfs", "sshfs", "vboxsf", "webdav"}
 
 
 class Database:
@@ -40,14 +52,14 @@ class Database:
     """
 
     def __init__(self, url_or_path: str | Path, *, read_only: bool = False) -> None:
-        text = str(url_or_path)
+        self.place = text = str(url_or_path)  # as given, with the password there may be: never for a message
         try:
             self.url = sa.make_url(text) if "://" in text else sa.URL.create("sqlite", database=text)
         except (SQLAlchemyError, ValueError) as error:
             raise InvalidInput("The annotation database's URL cannot be read.") from error
         self._copy: TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
-        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.is_sqlite = self.url.drivername in ("sqlite", "sqlite+pysqlite")
         if self.is_sqlite:
             self._engine = self._sqlite(read_only)
         elif self.url.drivername in ("postgresql", "postgresql+psycopg"):
@@ -89,7 +101,7 @@ class Database:
             engine = self._open_to_read()
         else:
             refuse_network(self.path)
-            engine = sa.create_engine(self.url, connect_args={"timeout": 30})
+            engine = sa.create_engine(self.url, connect_args={"timeout": 30}, pool_size=40)
         sa.event.listen(engine, "connect", _set_up_reading if read_only else _set_up_connection)
         sa.event.listen(engine, "begin", _begin)
         return engine
@@ -176,20 +188,14 @@ class Database:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             yield connection
 
-    def backup(self, target: Path) -> None:
-        """Copy a SQLite store while it is in use, whole, to the new file `target` (SQLite's online backup)."""
-        if not self.is_sqlite:
-            raise InvalidInput("Only a SQLite store is copied this way.", hint="PostgreSQL's own tool is pg_dump.")
-        if target.exists():
-            raise InvalidInput(f"'{target}' is there already.", hint="Choose another name for the copy.")
-        with atomic_path(target) as temporary, self._engine.connect() as connection:
-            copy = sqlite3.connect(temporary)
+    def empty_log_file(self) -> None:
+        """Move what SQLite's write-ahead log holds into the database, and empty it."""
+        if self.is_sqlite:
+            raw = self._engine.raw_connection()
             try:
-                source: Any = connection.connection.driver_connection
-                source.backup(copy)
-                copy.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
+                raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
-                copy.close()
+                raw.close()
 
     def close(self) -> None:
         """Close all connections; a store that is not read-only can be used again afterwards."""
@@ -211,13 +217,19 @@ def refuse_network(path: Path) -> None:
     """InvalidInput when `path` lies on a network's file system: SQLite's locks do not hold there."""
     import psutil
 
+    if path.absolute().drive.startswith("\\\\"):  # \\\\server\\share on Windows
+        raise _on_network(path, "a network share")
     places = {Path(disk.mountpoint): disk for disk in psutil.disk_partitions(all=True)}
     mounted = next((places[folder] for folder in path.absolute().resolve().parents if folder in places), None)
     if mounted is not None and (mounted.fstype.lower() in _NETWORK or "remote" in mounted.opts.split(",")):
-        raise InvalidInput(
-            f"'{path}' would lie on a network file system ({mounted.fstype}), where SQLite can lose votes; use "
-            "--database with a PostgreSQL URL, or a file on a local disk.",
-        )
+        raise _on_network(path, mounted.fstype)
+
+
+def _on_network(path: Path, kind: str) -> InvalidInput:
+    return InvalidInput(
+        f"'{path}' would lie on a network file system ({kind}), where SQLite can lose votes; use --database with a "
+        "PostgreSQL URL, or a file on a local disk."
+    )
 
 
 def _alembic(connection: sa.Connection, command: str, revision: str) -> None:
@@ -232,7 +244,8 @@ def _alembic(connection: sa.Connection, command: str, revision: str) -> None:
 
 def _set_up_connection(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin in `_begin`, not where the driver guesses
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL"):
+    # secure_delete: what was deleted or overwritten, such as a forgotten name, is not left in free space.
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -20,6 +20,7 @@ from goldeye.annotate.schema import assignment, item, person, vote
 from goldeye.annotate.settings import AnnotationSettings
 from goldeye.annotate.store import Person, Store, utc_now
 from goldeye.annotate.tasks import LABEL, Task
+from goldeye.annotate.votes import last_rows
 from goldeye.intervals import wilson
 
 PAPER_SECONDS = 22.79  # HGGT §3.3: the average time for a group
@@ -348,17 +349,13 @@ def group_rows(store: Store, *, sort: str, only: str, page: int, size: int = 50)
 
 
 def _labels_of(connection: sa.Connection, groups: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
-    last = (
-        sa.select(sa.func.max(vote.c.id))
-        .join(assignment, assignment.c.id == vote.c.assignment)
-        .where(assignment.c.group.in_(groups), assignment.c.kind == "normal", assignment.c.status == "complete")
-        .group_by(vote.c.assignment, vote.c.candidate)
-    )
+    c = assignment.c
+    which = sa.and_(c.group.in_(groups), c.kind == "normal", c.status == "complete")
     query = (
-        sa.select(assignment.c.group, vote.c.candidate, vote.c.label, sa.func.count())
-        .join(assignment, assignment.c.id == vote.c.assignment)
-        .where(vote.c.id.in_(last), vote.c.label.is_not(None), vote.c.candidate != "")
-        .group_by(assignment.c.group, vote.c.candidate, vote.c.label)
+        sa.select(c.group, vote.c.candidate, vote.c.label, sa.func.count())
+        .join(assignment, c.id == vote.c.assignment)
+        .where(vote.c.id.in_(last_rows(which)), vote.c.label.is_not(None))
+        .group_by(c.group, vote.c.candidate, vote.c.label)
     )
     found: dict[str, dict[str, dict[str, int]]] = {}
     for group, candidate, label, count in connection.execute(query):

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from goldeye.annotate.work import ClientIdUsed, Closed, UnknownAssignment
+from goldeye.annotate.work import ClientIdUsed, Closed, DatasetChanged, UnknownAssignment
 from goldeye.errors import GoldeyeError, ImageError, InvalidInput
 
 log = logging.getLogger("goldeye.annotate")
@@ -31,7 +31,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",
 }
 # A person at five times the paper's pace makes about 3 requests a second; a page that loads makes 20 at once.
 REQUESTS_PER_SECOND, REQUESTS_AT_ONCE = 50.0, 300.0
@@ -67,6 +66,7 @@ STATUS = {
     Closed: 409,
     InvalidInput: 422,
     TooMany: 429,
+    DatasetChanged: 503,
     ImageError: 500,
 }
 
@@ -164,6 +164,8 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                # Pages and scripts may be kept and asked for anew; what the interface says is nobody else's.
+                headers.setdefault("Cache-Control", "no-store" if scope["path"].startswith("/api/") else "no-cache")
             await send(message)
 
         refused = self._refusal(scope, Headers(scope=scope))

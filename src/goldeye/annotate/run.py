@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from goldeye.annotate.guideline import Guideline, read_guideline
 from goldeye.annotate.server import LOOPBACK, person_link, serve
@@ -18,6 +20,7 @@ from goldeye.annotate.work import GroupPictures
 from goldeye.config import validate
 from goldeye.dataset.groups import Dataset, DatasetSettings
 from goldeye.errors import InvalidInput
+from goldeye.files import atomic_path
 from goldeye.images import find_images
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 
 UNENCRYPTED = "Links and answers travel unencrypted; put a TLS proxy in front outside a trusted network."
+LOOPBACKS = (LOOPBACK, "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -43,42 +47,177 @@ class Address:
     trusted_proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.base_url and self.public is None:
+        parts = self._parts
+        if self.base_url and (parts is None or parts.path.strip("/") or parts.query or parts.fragment):
             raise InvalidInput(
-                f"--base-url takes an address such as https://labels.example.org, not '{self.base_url}'."
+                f"--base-url takes an address such as https://labels.example.org and no path, not '{self.base_url}'."
             )
-        if self.host not in (LOOPBACK, "localhost", "::1") and self.public is None:
+        if self.host not in LOOPBACKS and parts is None:
             raise InvalidInput(
                 f"Listening on {self.host} needs --base-url, the address under which people reach this machine.",
                 hint="For example: --host 0.0.0.0 --base-url http://192.168.1.20:8600",
             )
 
     @property
-    def public(self) -> str | None:
-        """The name that people type, without port."""
-        parts = urlsplit(self.base_url or "")
-        return parts.hostname if parts.scheme in ("http", "https") else None
+    def _parts(self) -> SplitResult | None:
+        """The parts of a base URL that can be used."""
+        try:
+            parts = urlsplit(self.base_url or "")
+            known = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+        except ValueError:
+            return None
+        return parts if known else None
 
     @property
     def encrypted(self) -> bool:
-        return urlsplit(self.base_url or "").scheme == "https"
+        parts = self._parts
+        return parts is not None and parts.scheme == "https"
 
     @property
     def warning(self) -> str | None:
         """What the owner should know of the way answers travel."""
-        return None if self.public in (None, LOOPBACK, "localhost") or self.encrypted else UNENCRYPTED
+        parts = self._parts
+        return None if parts is None or parts.hostname in LOOPBACKS or self.encrypted else UNENCRYPTED
 
     @property
     def hosts(self) -> set[str]:
         """The names under which the application answers."""
-        return {LOOPBACK, "localhost", "::1", *([self.public] if self.public else [])}
+        public = self._parts.hostname if self._parts else None
+        return {*LOOPBACKS, *([public] if public else [])}
+
+
+# Serving ------------------------------------------------------------------------------------------------------------
+
+
+def serve_store(
+    app: FastAPI,
+    store: Store,
+    address: Address,
+    *,
+    invite: Sequence[str],
+    renew: bool,
+    counts: Callable[[], dict[str, Any]],
+    ready: Callable[[dict[str, Any]], None],
+) -> None:
+    """Serve an application until Ctrl-C; once it is open, `ready` gets what the owner should know.
+
+    The first time, an owner is made and their link told; later again with `renew`. `invite` are the words of the
+    command that invites people, `counts` what there is to do.
+    """
+
+    def opened(own_url: str) -> None:
+        base = (address.base_url or own_url).rstrip("/")
+        people = store.people()
+        owners = [one for one in people if one.role == "owner" and one.state != "forgotten"]
+        link = None
+        if renew or not owners:
+            taken = {one.name for one in people}
+            name = next(
+                name for name in ("owner", *(f"owner {n}" for n in range(2, len(taken) + 3))) if name not in taken
+            )
+            token = store.invite(owners[0].name if owners else name, "owner", renew=bool(owners))
+            link = person_link(base, token, "owner")
+        ready(
+            {
+                "address": base,
+                "owner_link": link,
+                "people": [one.name for one in people if one.state == "active" and one.role != "owner"],
+                **counts(),
+                "invite": f"{shlex.join(invite)} --base-url {base}",
+                "warning": address.warning,
+            }
+        )
+
+    serve(app, address.host, address.port, opened, address.trusted_proxies)
 
 
 def changed_settings(store: Store, changes: Mapping[str, Any]) -> AnnotationSettings:
-    """The settings of the last time with those that were given now (not None) in their place."""
+    """The settings of the last time with those that were given now (not None) in their place; "none" unsets one."""
     before = store.settings() or AnnotationSettings()
-    given = {key: value for key, value in changes.items() if value is not None}
+    given = {key: None if value == "none" else value for key, value in changes.items() if value is not None}
     return validate(AnnotationSettings, before.model_dump() | given, where="the annotation")
+
+
+def serve_dataset(
+    path: Path,
+    *,
+    address: Address,
+    changes: Mapping[str, Any],
+    database: str | None = None,
+    guideline: Path | None = None,
+    lr: Path | None = None,
+    renew: bool = False,
+    ready: Callable[[dict[str, Any]], None],
+) -> None:
+    """Serve the annotation of a dataset as `serve_store` does; `changes` are settings, None where they stay."""
+    text = read_guideline(guideline) if guideline else None
+    with open_store(path, database, make=True) as (dataset, store):
+        settings = changed_settings(store, changes)
+        app = dataset_app(dataset, store, settings=settings, address=address, guideline=text, lr=lr)
+
+        def counts() -> dict[str, Any]:
+            return {
+                "groups": len(dataset.groups),
+                "votes": sum(store.progress().by_group.values()),
+                "settings": settings.model_dump(mode="json"),
+            }
+
+        words = ["goldeye", "annotate", "invite", str(path), "NAME", *(["--database", store.name] if database else [])]
+        serve_store(app, store, address, invite=words, renew=renew, counts=counts, ready=ready)
+
+
+@contextmanager
+def open_store(path: Path, database: str | None = None, *, make: bool = False) -> Iterator[tuple[Dataset, Store]]:
+    """A dataset and the store of its votes: `database`, else what dataset.yaml names.
+
+    InvalidInput for a SQLite file that is not there, unless it is to be made.
+    """
+    dataset = Dataset.open(path)
+    place = database or dataset.votes_url
+    if not make:
+        _existing_file(place)
+    store = Store(place)
+    try:
+        yield dataset, store
+    finally:
+        store.close()
+
+
+def _existing_file(place: str) -> Path | None:
+    """The SQLite file of a path or URL; None for a server's. InvalidInput when it is not there."""
+    file = place.removeprefix("sqlite:///")
+    if "://" in file:
+        return None
+    if not Path(file).is_file():
+        raise InvalidInput(f"There is no annotation database '{file}'.")
+    return Path(file)
+
+
+def backup(path: Path, database: str | None, target: Path) -> int:
+    """Copy the SQLite store of a dataset while it is in use, whole, to the new file `target`; how many answers it has.
+
+    Nothing is brought up to date, so that a store can be copied before a newer version touches it.
+    """
+    source = _existing_file(database or Dataset.open(path).votes_url)
+    if source is None:
+        raise InvalidInput("Only a SQLite store is copied this way.", hint="PostgreSQL's own tool is pg_dump.")
+    if target.exists():
+        raise InvalidInput(f"'{target}' is there already.", hint="Choose another name for the copy.")
+    try:
+        with (
+            atomic_path(target) as temporary,
+            closing(sqlite3.connect(source, timeout=30)) as original,
+            closing(sqlite3.connect(temporary)) as copy,
+        ):
+            original.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
+            answers: int = copy.execute("SELECT count(*) FROM vote").fetchone()[0]
+    except sqlite3.Error as error:
+        raise InvalidInput(f"'{source}' cannot be copied: {error}.") from error
+    return answers
+
+
+# The application ----------------------------------------------------------------------------------------------------
 
 
 def dataset_app(
@@ -112,7 +251,6 @@ def dataset_app(
         )
     usual = DatasetSettings().labels
     told = {key.capitalize(): word for key, word in dataset.settings.labels.items() if usual.get(key) != word}
-    url = store.url.render_as_string(hide_password=False)
 
     def export(folder: Path, form: str, names: bool) -> None:
         from goldeye.dataset.exchange import FOLDERS, export_labels
@@ -120,7 +258,7 @@ def dataset_app(
         endings = {"preferences": "jsonl"}
         target = folder if form in FOLDERS else folder / f"labels.{endings.get(form, form)}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        export_labels(dataset.path, target, form, database=url, names=names)
+        export_labels(dataset.path, target, form, database=store.place, names=names)
 
     return create_app(
         groups,
@@ -129,7 +267,7 @@ def dataset_app(
         task=LABEL.with_words(told),
         title=title or dataset.path.resolve().name,
         guideline=guideline,
-        figures=Figures(store, results=_label_figures(dataset, url), names=dataset.enhancer_names),
+        figures=Figures(store, results=_label_figures(dataset, store), names=dataset.enhancer_names),
         export=export,
         allowed_hosts=address.hosts,
         base_url=address.base_url,
@@ -137,14 +275,14 @@ def dataset_app(
     )
 
 
-def _label_figures(dataset: Dataset, url: str) -> Results:
+def _label_figures(dataset: Dataset, store: Store) -> Results:
     from goldeye.dataset.agreement import label_agreement
-    from goldeye.dataset.labels import label_stats, read_votes
+    from goldeye.dataset.labels import NoVotes, label_stats, read_votes, stored_votes
 
     def figures() -> dict[str, Any]:
         try:
-            votes = read_votes(dataset, database=url)
-        except InvalidInput:  # none yet
+            votes = read_votes(dataset, stored=stored_votes(dataset, store))
+        except NoVotes:
             return {}
         agreement = label_agreement(dataset, votes, bootstrap=200, worst=0)
         del agreement["worst_groups"]
@@ -164,60 +302,7 @@ def _lr_inputs(folder: Path | None, dataset: Dataset) -> dict[str, Path]:
     return {group.id: found.get(group.id) or found[group.name] for group in dataset.groups}
 
 
-def serve_dataset(
-    path: Path,
-    *,
-    address: Address,
-    changes: Mapping[str, Any],
-    database: str | None = None,
-    guideline: Path | None = None,
-    lr: Path | None = None,
-    renew: bool = False,
-    ready: Callable[[dict[str, Any]], None],
-) -> None:
-    """Serve the application until Ctrl-C; once it is open, `ready` gets what the owner should know.
-
-    `changes` are settings to be changed (None: as they were). The first time, an owner is made and their link told;
-    later again with `renew`.
-    """
-    text = read_guideline(guideline) if guideline else None
-    with open_store(path, database) as (dataset, store):
-        settings = changed_settings(store, changes)
-        app = dataset_app(dataset, store, settings=settings, address=address, guideline=text, lr=lr)
-        owners = [person for person in store.people() if person.role == "owner" and person.state != "forgotten"]
-
-        def opened(own_url: str) -> None:
-            base = address.base_url or own_url
-            link = None
-            if renew or not owners:
-                name = owners[0].name if owners else "owner"
-                link = person_link(base, store.invite(name, "owner", renew=bool(owners)), "owner")
-            option = f" --database {store.name}" if database else ""
-            ready(
-                {
-                    "address": base,
-                    "owner_link": link,
-                    "groups": len(dataset.groups),
-                    "people": [one.name for one in store.people() if one.state == "active" and one.role != "owner"],
-                    "votes": sum(store.progress().by_group.values()),
-                    "settings": settings.model_dump(mode="json"),
-                    "invite": f"goldeye annotate invite {path} NAME{option} --base-url {base}",
-                    "warning": address.warning,
-                }
-            )
-
-        serve(app, address.host, address.port, opened, address.trusted_proxies)
-
-
-@contextmanager
-def open_store(path: Path, database: str | None = None) -> Iterator[tuple[Dataset, Store]]:
-    """A dataset and the store of its votes: `database`, else what dataset.yaml names."""
-    dataset = Dataset.open(path)
-    store = Store(database or dataset.votes_url)
-    try:
-        yield dataset, store
-    finally:
-        store.close()
+# Gold items, candidates made elsewhere ------------------------------------------------------------------------------
 
 
 def set_gold_items(path: Path, table: Path, kind: str | None, database: str | None = None) -> int:
@@ -226,7 +311,6 @@ def set_gold_items(path: Path, table: Path, kind: str | None, database: str | No
     Without a kind they are made normal again (the other columns are not needed then). All or none; returns how many.
     Raises InvalidInput naming the line that does not fit.
     """
-    from goldeye.annotate.assign import Assigner
     from goldeye.dataset.csv_files import csv_lines, csv_value
 
     def refuse(problem: str) -> None:
@@ -239,9 +323,8 @@ def set_gold_items(path: Path, table: Path, kind: str | None, database: str | No
         raise InvalidInput(f"'{table}' must have the columns group, candidate, label, and may have note.")
     expected: dict[str, dict[str, str]] = {}
     notes: dict[str, str] = {}
-    with open_store(path, database) as (dataset, store):
-        pictures = [GroupPictures(one.id, one.original, dict(one.candidates)) for one in dataset.groups]
-        assigner = Assigner(store, pictures)
+    with open_store(path, database, make=database is None) as (dataset, store):
+        candidates = {group.id: group.candidates for group in dataset.groups}
         for line, cells in lines:
             if not cells:
                 continue
@@ -249,7 +332,7 @@ def set_gold_items(path: Path, table: Path, kind: str | None, database: str | No
                 refuse(f"line {line}: {len(cells)} cells for {len(header)} columns")
             row = dict(zip(header, map(csv_value, cells), strict=True))
             try:
-                assigner.check_expected(row["group"], {} if kind is None else {row["candidate"]: row["label"]})
+                LABEL.check_expected(row["group"], {} if kind is None else {row["candidate"]: row["label"]}, candidates)
             except InvalidInput as error:
                 raise InvalidInput(f"'{table}', line {line}: {error.message}", hint=error.hint) from error
             labels = expected.setdefault(row["group"], {})
@@ -257,20 +340,20 @@ def set_gold_items(path: Path, table: Path, kind: str | None, database: str | No
                 refuse(f"line {line}: candidate {row['candidate']} of group '{row['group']}' has two labels")
             if row.get("note"):
                 notes[row["group"]] = row["note"]
-        for group, labels in expected.items():
-            store.set_gold(group, kind, labels, notes.get(group))
+        store.set_golds(kind, {group: (labels, notes.get(group)) for group, labels in expected.items()})
     return len(expected)
 
 
 def dataset_from_folders(path: Path, photos: Path, folders: Sequence[str]) -> Dataset:
     """A dataset of whole pictures: those in `photos`, and for each `NAME=DIR` the same-named pictures in DIR.
 
-    Raises InvalidInput when `path` holds a dataset already, a picture is missing, or sizes differ.
+    One that is there already is opened, if it was made of the same folders. Raises InvalidInput where they do not fit.
     """
     from goldeye.curate.candidates import NAME
     from goldeye.dataset.groups import DatasetWriter, Enhancer
     from goldeye.files import sha256
     from goldeye.images import read_image
+    from goldeye.images.match import check_sizes, match_pictures
 
     named: dict[str, Path] = {}
     for text in folders:
@@ -278,48 +361,30 @@ def dataset_from_folders(path: Path, photos: Path, folders: Sequence[str]) -> Da
         if not equals or not NAME.fullmatch(name) or name in named:
             raise InvalidInput(f"--from takes NAME=DIR, each name once, not '{text}'.")
         named[name] = Path(folder)
-    originals = _by_stem(photos)
-    others = {name: _by_stem(folder) for name, folder in named.items()}
-    for name, found in others.items():
-        lacking = sorted(originals.keys() - found.keys())
-        if lacking:
-            raise InvalidInput(f"'{named[name]}' lacks {len(lacking)} of the pictures in '{photos}': {lacking[0]}, …")
     slots = {f"{number:02}": name for number, name in enumerate(named, 1)}
     enhancers = tuple(
         Enhancer(name=name, slot=slot, kind="folder", source=str(named[name])) for slot, name in slots.items()
     )
+    if (path / "dataset.yaml").exists():
+        known = Dataset.open(path)
+        if known.settings.enhancers != enhancers:
+            raise InvalidInput(
+                f"'{path}' is there already, and was not made of these folders.", hint="Choose another folder."
+            )
+        return known
+    original = f"{photos}/"  # no enhancer's name has a slash
+    pictures = match_pictures({original: photos}, named)
+    check_sizes(pictures, None)
     writer = DatasetWriter(path, DatasetSettings(enhancers=enhancers))
-    for stem, original in originals.items():
-        picture = read_image(original)
-        versions = {slot: read_image(others[name][stem]) for slot, name in slots.items()}
-        for slot, version in versions.items():
-            if version.shape[:2] != picture.shape[:2]:
-                height, width = version.shape[:2]
-                raise InvalidInput(
-                    f"'{others[slots[slot]][stem]}' has {width}x{height} pixels, but '{original}' has "
-                    f"{picture.shape[1]}x{picture.shape[0]}."
-                )
+    for stem, found in pictures.items():
         writer.add(
             stem.replace("/", "__"),
-            picture,
-            versions,
+            read_image(found[original]),
+            {slot: read_image(found[name]) for slot, name in slots.items()},
             source=stem,
-            source_sha256=sha256(original),
+            source_sha256=sha256(found[original]),
             y=0,
             x=0,
             scores={},
         )
-    return writer.finish(dict.fromkeys(originals, "train"))
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """{relative path without ending: picture} of a folder, in order; InvalidInput for two pictures of one name."""
-    if not folder.is_dir():
-        raise InvalidInput(f"There is no folder '{folder}'.")
-    found: dict[str, Path] = {}
-    for path in find_images(folder):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if stem in found:
-            raise InvalidInput(f"'{found[stem]}' and '{path}' have the same name.")
-        found[stem] = path
-    return found
+    return writer.finish(dict.fromkeys(pictures, "train"))

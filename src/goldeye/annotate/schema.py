@@ -68,8 +68,8 @@ session = sa.Table(
     sa.Column("person", sa.ForeignKey("person.id"), nullable=False, index=True),
     sa.Column("expires", UtcTime, nullable=False),
 )
-# A group as something to be given out. `taken` places are held by live leases and complete normal assignments; it
-# never exceeds `needed`, which adaptive voting raises where the first two votes differ.
+# A group as something to be given out. `taken` places are held by live leases and complete normal assignments; a place
+# is given while there are fewer than `needed`, which adaptive voting raises where the first two votes differ.
 item = sa.Table(
     "item",
     tables,
@@ -100,7 +100,7 @@ assignment = sa.Table(
     tables,
     sa.Column("id", sa.String, primary_key=True),  # random: the page's addresses are made of it
     sa.Column("group", sa.String, nullable=False),
-    sa.Column("person", sa.ForeignKey("person.id"), nullable=False, index=True),
+    sa.Column("person", sa.ForeignKey("person.id"), nullable=False),
     sa.Column("kind", sa.String, nullable=False),
     sa.Column("order", sa.JSON, nullable=False),  # the candidates' keys in the order shown
     sa.Column("created", UtcTime, nullable=False),
@@ -113,6 +113,7 @@ assignment = sa.Table(
     one_of("status", STATUSES),
 )
 sa.Index("assignment_group", assignment.c.group, assignment.c.kind, assignment.c.status)
+sa.Index("assignment_person", assignment.c.person, assignment.c.status)
 sa.Index("assignment_number", assignment.c.person, assignment.c.number, unique=True)
 _leased = assignment.c.status == "leased"
 sa.Index("assignment_lease", assignment.c.leased_until, sqlite_where=_leased, postgresql_where=_leased)
@@ -139,6 +140,7 @@ vote = sa.Table(
     sqlite_autoincrement=True,  # ids only grow, so that "the last row" is always the newest
 )
 sa.Index("vote_answer", vote.c.assignment, vote.c.candidate, vote.c.id)
+sa.Index("vote_time", vote.c.server_time)
 # What owners and the command line did: append-only, with a person's name only where they were not forgotten.
 log = sa.Table(
     "log",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -71,6 +72,8 @@ def running_server(app: FastAPI, port: int = 0) -> Iterator[str]:
 
 
 def _server(app: FastAPI, trusted_proxies: Sequence[str] = ()) -> uvicorn.Server:
+    # While the owner's figures are computed, answers get their turn sooner than Python's usual 5 ms.
+    sys.setswitchinterval(0.0005)
     # Neither the log nor the answers say more than needed.
     return uvicorn.Server(
         uvicorn.Config(
@@ -81,6 +84,7 @@ def _server(app: FastAPI, trusted_proxies: Sequence[str] = ()) -> uvicorn.Server
             forwarded_allow_ips=list(trusted_proxies),
             server_header=False,
             timeout_graceful_shutdown=3,
+            timeout_keep_alive=75,  # longer than people look at a picture: no answer meets a connection just closed
         )
     )
 

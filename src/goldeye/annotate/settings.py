@@ -13,15 +13,15 @@ class AnnotationSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Votes a group gets. "adaptive": two, and a third where they differ on some candidate (the same majority).
-    votes: Annotated[int, Field(ge=1)] | Literal["adaptive"] = 3
+    votes: Annotated[int, Field(ge=1, le=1000)] | Literal["adaptive"] = 3
     # Which group is given out next: one that was begun, else a random one; the one people differ on most; or a random
     # one for each person, begun or not, as a study wants it.
     order: Literal["random", "disagreement", "own"] = "random"
-    lease_minutes: float = Field(30, gt=0)
+    lease_minutes: float = Field(30, gt=0, le=7 * 24 * 60)
     # Shares of a person's groups that are gold items, and groups they did before.
     gold_rate: float = Field(0.05, ge=0, le=0.5)
     repeat_rate: float = Field(0.0, ge=0, le=0.5)
-    quota: int | None = Field(None, ge=1)  # groups a person may do, where they have no quota of their own
+    quota: int | None = Field(None, ge=1, le=1_000_000)  # groups a person may do, where they have no quota of their own
     pass_mark: float = Field(0.75, gt=0, le=1)  # share of right labels that passes the qualification
     gold_accuracy: float = Field(0.75, gt=0, lt=1)  # who is surely below this share on gold items is flagged
 

@@ -19,6 +19,7 @@ from goldeye.annotate.votes import Votes
 from goldeye.errors import InvalidInput, unknown_name
 
 SESSION_LIFE = timedelta(days=30)
+COMMAND_LINE = "command line"  # who did what no person did, in the log
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Store(Votes):
         *,
         quota: int | None = None,
         renew: bool = False,
-        actor: str = "command line",
+        actor: str = COMMAND_LINE,
     ) -> str:
         """Add a person and return the token of their link. Only its hash is kept: it cannot be shown again.
 
@@ -84,6 +85,8 @@ class Store(Votes):
         name = name.strip()
         if not name or len(name) > 100 or not name.isprintable():
             raise InvalidInput(f"A person's name must be 1 to 100 printable characters, not {name!r}.")
+        if name == COMMAND_LINE:
+            raise InvalidInput(f"A person cannot be called '{COMMAND_LINE}': the log names the command line so.")
         if role not in ROLES:
             raise unknown_name("role", role, ROLES)
         _check_quota(quota)
@@ -127,7 +130,7 @@ class Store(Votes):
                 return called
         raise InvalidInput(f"Too many people were called '{name}'.")
 
-    def revoke(self, name: str, *, actor: str = "command line") -> None:
+    def revoke(self, name: str, *, actor: str = COMMAND_LINE) -> None:
         """Shut a person out at once. Their votes stay and count."""
         with self.write() as connection:
             identity = self._find(connection, name)
@@ -135,7 +138,7 @@ class Store(Votes):
             self._end_sessions(connection, identity)
             self._note(connection, actor, "revoked", "", identity)
 
-    def pause(self, name: str, paused: bool = True, *, actor: str = "command line") -> None:
+    def pause(self, name: str, paused: bool = True, *, actor: str = COMMAND_LINE) -> None:
         """Give a person no new group until they are resumed; they can still sign in."""
         with self.write() as connection:
             identity = self._find(connection, name)
@@ -143,7 +146,7 @@ class Store(Votes):
             connection.execute(sa.update(person).where(person.c.id == identity).values(values))
             self._note(connection, actor, "paused" if paused else "resumed", "", identity)
 
-    def set_quota(self, name: str, quota: int | None, *, actor: str = "command line") -> None:
+    def set_quota(self, name: str, quota: int | None, *, actor: str = COMMAND_LINE) -> None:
         """The most groups a person may do; None leaves it to the settings."""
         _check_quota(quota)
         with self.write() as connection:
@@ -151,7 +154,7 @@ class Store(Votes):
             connection.execute(sa.update(person).where(person.c.id == identity).values(quota=quota))
             self._note(connection, actor, "set the quota", "none" if quota is None else str(quota), identity)
 
-    def qualify(self, name: str, *, passed: bool, actor: str = "command line") -> None:
+    def qualify(self, name: str, *, passed: bool, actor: str = COMMAND_LINE) -> None:
         """Let a person pass the qualification without it, or (not `passed`) try it once more."""
         with self.write() as connection:
             identity = self._find(connection, name)
@@ -163,7 +166,7 @@ class Store(Votes):
             action = "passed without qualification" if passed else "may try the qualification again"
             self._note(connection, actor, action, "", identity)
 
-    def forget(self, name: str, *, actor: str = "command line") -> str:
+    def forget(self, name: str, *, actor: str = COMMAND_LINE) -> str:
         """Remove a person's name for good; their votes stay under their pseudonym, which is returned."""
         with self.write() as connection:
             identity = self._find(connection, name)
@@ -178,6 +181,7 @@ class Store(Votes):
             connection.execute(sa.update(log).where(log.c.actor == name).values(actor=called))
             self._end_sessions(connection, identity)
             self._note(connection, called if actor == name else actor, "forgotten", "", identity)
+        self.empty_log_file()
         return str(called)
 
     def _find(self, connection: sa.Connection, name: str) -> int:
@@ -198,7 +202,9 @@ class Store(Votes):
         """Exchange the token of a link for (session id, person); None when the token is unknown or revoked."""
         token_hash, now = _hash(token), utc_now()
         with self.write(alone=False) as connection:
-            row = connection.execute(sa.select(person).where(person.c.token_hash == token_hash)).one_or_none()
+            # Locked, so that a link that is replaced at this moment starts no session.
+            query = sa.select(person).where(person.c.token_hash == token_hash).with_for_update()
+            row = connection.execute(query).one_or_none()
             if row is None or row.revoked is not None or not hmac.compare_digest(row.token_hash, token_hash):
                 return None
             session_id = secrets.token_urlsafe(32)
@@ -235,31 +241,42 @@ class Store(Votes):
         expected: Mapping[str, str] | None = None,
         note: str | None = None,
         *,
-        actor: str = "command line",
+        actor: str = COMMAND_LINE,
     ) -> None:
         """Make a group a gold or qualification item with the labels `expected` (candidate → label), or normal again.
 
         Such a group gets no normal votes any more. The group need not be known yet: the application that gives it out
         checks its candidates and labels.
         """
+        self.set_golds(kind, {group: (expected or {}, note)}, actor=actor)
+
+    def set_golds(
+        self,
+        kind: str | None,
+        items: Mapping[str, tuple[Mapping[str, str], str | None]],
+        *,
+        actor: str = COMMAND_LINE,
+    ) -> None:
+        """The same for several groups, all or none: group → (expected labels, note)."""
         if kind not in (*ITEM_KINDS[1:], None):
             raise unknown_name("kind of item", str(kind), ITEM_KINDS[1:])
-        if kind is not None and not expected:
-            raise InvalidInput(f"Group '{group}' needs an expected label to be a {kind} item.")
-        values = {
-            "kind": kind or "normal",
-            "expected": dict(expected) if kind and expected else sa.null(),
-            "note": note if kind else None,
-        }
         with self.write() as connection:
-            known = connection.execute(sa.update(item).where(item.c.id == group).values(values)).rowcount
-            if not known:
-                rank = self.item_rank(group)
-                counts = {"active": False, "needed": 0, "taken": 0, "complete": 0, "disagreement": 0.0}
-                connection.execute(sa.insert(item).values({"id": group, "rank": rank} | values | counts))
-            labels = ", ".join(f"{slot}={label}" for slot, label in sorted((expected or {}).items()))
-            detail = group if kind is None else f"{group}: {labels}"
-            self._note(connection, actor, f"made a {kind or 'normal'} item", detail)
+            for group, (expected, note) in items.items():
+                if kind is not None and not expected:
+                    raise InvalidInput(f"Group '{group}' needs an expected label to be a {kind} item.")
+                values = {
+                    "kind": kind or "normal",
+                    "expected": dict(expected) if kind else sa.null(),
+                    "note": note if kind else None,
+                }
+                known = connection.execute(sa.update(item).where(item.c.id == group).values(values)).rowcount
+                if not known:
+                    rank = self.item_rank(group)
+                    counts = {"active": False, "needed": 0, "taken": 0, "complete": 0, "disagreement": 0.0}
+                    connection.execute(sa.insert(item).values({"id": group, "rank": rank} | values | counts))
+                labels = ", ".join(f"{slot}={label}" for slot, label in sorted(expected.items()))
+                detail = group if kind is None else f"{group}: {labels}"
+                self._note(connection, actor, f"made a {kind or 'normal'} item", detail)
 
     def item_rank(self, group: str) -> int:
         """The group's place in the order in which groups are given out: random, but always the same."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from goldeye.annotate.schema import LABELS
+from goldeye.errors import InvalidInput, unknown_name
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,20 @@ class Task:
     def answered(self, answers: Sequence[str | None]) -> bool:
         """Whether nothing is open any more."""
         return any(answers) if self.one_of else None not in answers
+
+    def check_expected(
+        self, group: str, expected: Mapping[str, str], candidates: Mapping[str, Collection[str]]
+    ) -> None:
+        """InvalidInput unless `expected` (candidate → label) fits a group; `candidates` are those of all groups."""
+        if group not in candidates:
+            raise unknown_name("group", group, candidates)
+        for candidate, label in expected.items():
+            if candidate not in candidates[group]:
+                raise unknown_name(f"candidate of group '{group}'", candidate, candidates[group])
+            if label not in self.labels:
+                raise unknown_name("label", label, self.labels)
+        if self.one_of and len(expected) > 1:
+            raise InvalidInput(f"Of a pair one is preferred, and group '{group}' would expect both.")
 
     def is_right(self, given: str | None, expected: str) -> bool:
         """Whether an answer is the expected one; a level counts to within one."""

@@ -178,7 +178,8 @@ class Votes(Database):
             .order_by(person.c.id, c.number)
         )
         with self.read() as connection:
-            given = {(row.id, row.candidate): row.label for row in connection.execute(_last_answers())}
+            rows = connection.execute(_last_answers(c.kind.in_(("gold", "qualification"))))
+            given = {(row.id, row.candidate): row.label for row in rows}
             return [
                 GoldAnswer(row.name, row.group, candidate, label, given.get((row.id, candidate)), row.kind)
                 for row in connection.execute(query)
@@ -187,18 +188,15 @@ class Votes(Database):
 
     def repeat_answers(self) -> list[RepeatAnswer]:
         """Complete answers to groups shown again, beside the same person's first ones."""
-        kinds = assignment.c.kind.in_(("repeat", "normal"))
-        again = (
-            sa.select(assignment.c.person, assignment.c.group)
-            .where(assignment.c.kind == "repeat", assignment.c.status == "complete")
-            .subquery()
+        c, again = assignment.c, assignment.alias()
+        repeated = sa.exists().where(
+            again.c.person == c.person,
+            again.c.group == c.group,
+            again.c.kind == "repeat",
+            again.c.status == "complete",
         )
-        query = (
-            _last_answers()
-            .join(again, sa.and_(again.c.person == assignment.c.person, again.c.group == assignment.c.group))
-            .where(kinds, assignment.c.status.in_(("complete", "surplus")))
-            .order_by(person.c.id, assignment.c.number, vote.c.candidate)
-        )
+        which = sa.and_(c.kind.in_(("repeat", "normal")), c.status.in_(("complete", "surplus")), repeated)
+        query = _last_answers(which).order_by(person.c.id, c.number, vote.c.candidate)
         first: dict[tuple[str, str, str], str] = {}
         answers = []
         with self.read() as connection:
@@ -211,9 +209,18 @@ class Votes(Database):
         return answers
 
 
-def _last_answers() -> sa.Select[Any]:
-    """The last label of every candidate of every assignment, with what it belongs to."""
-    last = sa.select(sa.func.max(vote.c.id)).group_by(vote.c.assignment, vote.c.candidate)
+def last_rows(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """The ids of the last row of `vote` for every candidate of the assignments that `which` chooses."""
+    return (
+        sa.select(sa.func.max(vote.c.id))
+        .join(assignment, assignment.c.id == vote.c.assignment)
+        .where(which, vote.c.candidate != "")
+        .group_by(vote.c.assignment, vote.c.candidate)
+    )
+
+
+def _last_answers(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """The last label of every candidate of these assignments, with what it belongs to."""
     return (
         sa.select(
             assignment.c.id,
@@ -226,5 +233,5 @@ def _last_answers() -> sa.Select[Any]:
         .select_from(vote)
         .join(assignment, assignment.c.id == vote.c.assignment)
         .join(person, person.c.id == assignment.c.person)
-        .where(vote.c.id.in_(last), vote.c.label.is_not(None), vote.c.candidate != "")
+        .where(vote.c.id.in_(last_rows(which)), vote.c.label.is_not(None))
     )

@@ -79,3 +79,9 @@ class Closed(GoldeyeError):
     """The assignment takes no answer any more, or not yet what was asked of it."""
 
     code = "closed"
+
+
+class DatasetChanged(GoldeyeError):
+    """The store has groups that this server was not started with."""
+
+    code = "outdated"

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from goldeye.errors import GoldeyeError, InvalidInput, unknown_name
+from goldeye.errors import GoldeyeError, InvalidInput, some, unknown_name
 from goldeye.files import write_lines, write_text
 from goldeye.images import SUFFIXES, Picture, image_size, write_image
 
@@ -136,9 +136,9 @@ class Dataset:
                 extra = rows.pop(identity)
             groups.append(Group(identity, range_, original, pictures, **extra))
         if rows:
-            raise InvalidInput(f"'{root / 'groups.jsonl'}' lists {len(rows)} groups without pictures: {_some(rows)}.")
+            raise InvalidInput(f"'{root / 'groups.jsonl'}' lists {len(rows)} groups without pictures: {some(rows)}.")
         if lacking:
-            raise InvalidInput(f"'{root / 'images'}' lacks {len(lacking)} candidate pictures: {_some(lacking)}.")
+            raise InvalidInput(f"'{root / 'images'}' lacks {len(lacking)} candidate pictures: {some(lacking)}.")
         dataset = cls(root, settings, groups, slots)
         return dataset if split is None else replace(dataset, groups=dataset.select(split))
 
@@ -174,7 +174,7 @@ class Dataset:
                 told = ", ".join(f"{slot} {width}x{height}" for slot, (height, width) in sizes.items())
                 problems.append(f"{group.id} ({told})")
         if problems:
-            raise InvalidInput(f"'{self.path}' has {len(problems)} groups of unequal pictures: {_some(problems)}.")
+            raise InvalidInput(f"'{self.path}' has {len(problems)} groups of unequal pictures: {some(problems)}.")
 
 
 @dataclass
@@ -319,9 +319,7 @@ def _find_root(path: Path) -> Path:
         return path
     below = sorted(child for child in path.iterdir() if (child / "images").is_dir())
     if len(below) > 1:
-        raise InvalidInput(
-            f"'{path}' holds several datasets: {_some(child.name for child in below)}; name one of them."
-        )
+        raise InvalidInput(f"'{path}' holds several datasets: {some(child.name for child in below)}; name one of them.")
     if not below:
         raise InvalidInput(f"'{path}' is not a dataset: it has no images/ folder with groups.")
     return _find_root(below[0])
@@ -407,13 +405,6 @@ def _pictures(folder: Path) -> dict[str, Path]:
                 raise InvalidInput(f"'{pictures[path.stem]}' and '{path.name}' are two pictures with one name.")
             pictures[path.stem] = path
     return pictures
-
-
-def _some(names: Iterable[str], most: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
 
 
 def _first(error: Exception) -> str:

@@ -16,11 +16,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goldeye.dataset.groups import Dataset
 from goldeye.dataset.people import PEOPLE, read_people
 from goldeye.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from goldeye.annotate.store import Store
 
 SLOT = re.compile(r"[A-Z]{1,2}")  # the folder of a label file that names no person
 LABEL_FILE_BYTES = 1 << 20  # the most a label file may have; the official ones have 400
@@ -135,16 +138,23 @@ def usable_groups(computed: Mapping[str, Mapping[str, Final]]) -> dict[str, list
     return kept
 
 
-def read_votes(dataset: Dataset, *, database: str | None = None, surplus: bool = False) -> VoteTable:
+class NoVotes(InvalidInput):
+    """A dataset has no votes yet."""
+
+
+def read_votes(
+    dataset: Dataset, *, database: str | None = None, surplus: bool = False, stored: StoredVotes | None = None
+) -> VoteTable:
     """The votes of the annotation store together with the official label files; nothing is made or changed.
 
-    `database` is the store's path or URL when it is not the one dataset.yaml names. A voter counts once a group: where
+    `database` is the store's path or URL when it is not the one dataset.yaml names; `stored` is what was read from it
+    already. A voter counts once a group: where
     the store and a label file have the same voter on the same group, the store's word stands. labels/people.csv says
     which person filled a slot; a slot that it leaves out is a voter by itself. `surplus` adds the late answers, with
     `counted` False.
-    Raises InvalidInput when there are no votes at all, and for a label file or people.csv that cannot be used.
+    Raises NoVotes when there are no votes at all, and InvalidInput for a label file or people.csv that cannot be used.
     """
-    stored = read_store(dataset, database)
+    stored = stored or read_store(dataset, database)
     labels, groups = dataset.path / "labels", {group.id for group in dataset.groups}
     people = {key: person for key, person in read_people(labels).items() if key[0] in groups}
     files = {(group, path.parent.name): path for path, group in _label_files(dataset)}
@@ -164,7 +174,7 @@ def read_votes(dataset: Dataset, *, database: str | None = None, surplus: bool =
     counted = any(vote.counted for vote in stored.votes)
     named = counted or people or any(not SLOT.fullmatch(vote.voter) for vote in filed)
     if not counted and not filed:
-        raise InvalidInput(
+        raise NoVotes(
             f"'{dataset.path}' has no votes yet.", hint=f"Collect some with `goldeye annotate {dataset.path}`."
         )
     return VoteTable(
@@ -194,15 +204,20 @@ def read_store(dataset: Dataset, database: str | None) -> StoredVotes:
         return StoredVotes()
     from goldeye.annotate.store import Store
 
-    groups = {group.id for group in dataset.groups}
     with closing(Store(place, read_only=True)) as store:
-        votes = [
-            Vote(v.group, v.candidate, _LABELS[v.label], v.person, v.seconds, v.started, v.ended, v.counted)
-            for v in store.counted_votes(surplus=True)
-            if v.group in groups and v.candidate in dataset.slots
-        ]
-        names = {person.pseudonym: person.name for person in store.people()}
-        return StoredVotes(votes, store.answered(), names)
+        return stored_votes(dataset, store)
+
+
+def stored_votes(dataset: Dataset, store: Store) -> StoredVotes:
+    """The same from an open store."""
+    groups = {group.id for group in dataset.groups}
+    votes = [
+        Vote(v.group, v.candidate, _LABELS[v.label], v.person, v.seconds, v.started, v.ended, v.counted)
+        for v in store.counted_votes(surplus=True)
+        if v.group in groups and v.candidate in dataset.slots
+    ]
+    names = {person.pseudonym: person.name for person in store.people()}
+    return StoredVotes(votes, store.answered(), names)
 
 
 def _label_files(dataset: Dataset) -> Iterator[tuple[Path, str]]:

@@ -16,12 +16,12 @@ from goldeye.annotate.store import Store
 from goldeye.batch import track
 from goldeye.config import to_yaml, validate
 from goldeye.dataset.groups import Dataset
-from goldeye.errors import InvalidInput
+from goldeye.errors import InvalidInput, some
 from goldeye.files import sha256, write_text
 from goldeye.images import Picture, read_image, to_float, to_integers, write_image
-from goldeye.study.pictures import check_sizes, match_pictures
+from goldeye.images.match import check_sizes, match_pictures
 from goldeye.study.run import set_checks
-from goldeye.study.settings import CHECKS, SETTINGS, STORE, Study, StudySettings, some
+from goldeye.study.settings import CHECKS, SETTINGS, STORE, Study, StudySettings
 
 PAIR_VOTES = 12  # the volunteers of HGGT §5.1
 RATING_VOTES = 20  # those of EDL §IV-A, who rated 100 pairs each

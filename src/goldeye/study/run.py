@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from goldeye.annotate.guideline import Guideline, read_guideline
-from goldeye.annotate.run import Address
+from goldeye.annotate.run import Address, serve_store
 from goldeye.annotate.schema import item
-from goldeye.annotate.server import person_link, serve
 from goldeye.annotate.settings import AnnotationSettings
-from goldeye.annotate.store import Store
+from goldeye.annotate.store import COMMAND_LINE, Store
 from goldeye.dataset.groups import Dataset
 from goldeye.errors import InvalidInput
 from goldeye.study.report import write_results
@@ -40,10 +39,12 @@ class StudyStore(Store):
         *,
         quota: int | None = None,
         renew: bool = False,
-        actor: str = "command line",
+        actor: str = COMMAND_LINE,
     ) -> str:
         """As in Store; InvalidInput for somebody who annotated one of the datasets that the study excludes."""
-        dataset = barred_people(self.study).get(folded(name)) if role == "annotator" else None
+        owners = {person.name for person in self.people() if person.role == "owner"}
+        is_owner = role == "owner" or (renew and name in owners)
+        dataset = None if is_owner else barred_people(self.study).get(folded(name))
         if dataset is not None:
             raise InvalidInput(
                 f"'{name}' annotated '{dataset}' and cannot take part: this study leaves its annotators out."
@@ -142,36 +143,18 @@ def serve_study(
     renew: bool = False,
     ready: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Serve a study until Ctrl-C; once it is open, `ready` gets what the owner should know.
-
-    The first time, an owner is made and their link told; later again with `renew`.
-    """
+    """Serve a study until Ctrl-C, as `serve_store` does."""
     text = read_guideline(guideline) if guideline else None
     with open_study(path, database) as (study, store):
         app = study_app(study, store, address=address, guideline=text)
-        owners = [person for person in store.people() if person.role == "owner" and person.state != "forgotten"]
 
-        def opened(own_url: str) -> None:
-            base = address.base_url or own_url
-            link = None
-            if renew or not owners:
-                name = owners[0].name if owners else "owner"
-                link = person_link(base, store.invite(name, "owner", renew=bool(owners)), "owner")
-            option = f" --database {store.name}" if database else ""
-            ready(
-                {
-                    "address": base,
-                    "owner_link": link,
-                    "items": len(study.items()),
-                    "people": [one.name for one in store.people() if one.state == "active" and one.role != "owner"],
-                    "votes": sum(store.progress().by_group.values()),
-                    "votes_wanted": len(study.items()) * study.settings.votes,
-                    "invite": f"goldeye study invite {path} NAME{option} --base-url {base}",
-                    "warning": address.warning,
-                }
-            )
+        def counts() -> dict[str, Any]:
+            items = len(study.items())
+            votes = sum(store.progress().by_group.values())
+            return {"items": items, "votes": votes, "votes_wanted": items * study.settings.votes}
 
-        serve(app, address.host, address.port, opened, address.trusted_proxies)
+        words = ["goldeye", "study", "invite", str(path), "NAME", *(["--database", store.name] if database else [])]
+        serve_store(app, store, address, invite=words, renew=renew, counts=counts, ready=ready)
 
 
 def _barred_here(study: Study, store: Store, *, names: bool) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from goldeye.annotate.tasks import PAIR, RATING, Task
 from goldeye.annotate.work import GroupPictures
 from goldeye.config import Strict, parse_yaml, validate
-from goldeye.errors import InvalidInput
+from goldeye.errors import InvalidInput, some
 from goldeye.files import sha256
 
 SETTINGS, STORE, CHECKS = "study.yaml", "study.sqlite", "checks"
@@ -225,9 +225,3 @@ class Study:
 def check_id(number: int) -> str:
     """The id of the check `number` (from 1) in the store; no item's id begins so."""
     return f"check/{number:02}"
-
-
-def some(names: list[str], most: int = 5) -> str:
-    """The first names of a list, and how many more there are."""
-    told = ", ".join(names[:most])
-    return told if len(names) <= most else f"{told} and {len(names) - most} more"

@@ -32,6 +32,8 @@ def upgrade() -> None:
         op.add_column("assignment", column)
     _fill()
     op.create_index("person_pseudonym", "person", ["pseudonym"], unique=True)
+    op.drop_index("ix_assignment_person", "assignment")
+    op.create_index("assignment_person", "assignment", ["person", "status"])
     op.create_index("assignment_number", "assignment", ["person", "number"], unique=True)
     leased = sa.text("status = 'leased'")
     op.create_index("assignment_lease", "assignment", ["leased_until"], sqlite_where=leased, postgresql_where=leased)
@@ -39,6 +41,7 @@ def upgrade() -> None:
     with op.batch_alter_table("vote", table_kwargs={"sqlite_autoincrement": True}) as batch:
         batch.drop_constraint("known_label", type_="check")
         batch.create_check_constraint("known_label", f"label IN ({words})")
+    op.create_index("vote_time", "vote", ["server_time"])
     op.create_table(
         "item",
         sa.Column("id", sa.String, primary_key=True),
@@ -53,10 +56,12 @@ def upgrade() -> None:
         sa.Column("note", sa.String),
         sa.CheckConstraint("kind IN ('normal', 'gold', 'qualification')", name="known_item_kind"),
     )
-    is_open = sa.text("kind = 'normal' AND active AND taken < needed")
+    # Word for word as the queries have it: else SQLite does not use the index for them.
+    on_sqlite = sa.text("kind = 'normal' AND active = 1 AND taken < needed")
+    on_postgresql = sa.text("kind = 'normal' AND active AND taken < needed")
     for name, columns in (("item_open", ["taken", "rank"]), ("item_disputed", ["disagreement", "taken", "rank"])):
         keys = [sa.text(f"{column} DESC") if column != "rank" else column for column in columns]
-        op.create_index(name, "item", keys, sqlite_where=is_open, postgresql_where=is_open)
+        op.create_index(name, "item", keys, sqlite_where=on_sqlite, postgresql_where=on_postgresql)
     op.create_table(
         "log",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -74,9 +79,9 @@ def _fill() -> None:
     connection = op.get_bind()
     connection.execute(
         sa.text(
-            "UPDATE assignment SET number = (SELECT count(*) FROM assignment AS other WHERE other.person = "
-            "assignment.person AND (other.created < assignment.created OR (other.created = assignment.created "
-            "AND other.id <= assignment.id)))"
+            "UPDATE assignment SET number = place.number FROM (SELECT id, row_number() OVER "
+            "(PARTITION BY person ORDER BY created, id) AS number FROM assignment) AS place "
+            "WHERE place.id = assignment.id"
         )
     )
     secret = bytes.fromhex(connection.execute(sa.text("SELECT value FROM meta WHERE key = 'secret'")).scalar_one())

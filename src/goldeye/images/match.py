@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from unicodedata import category
 
-from goldeye.errors import InvalidInput
+from goldeye.errors import InvalidInput, some
 from goldeye.images import find_images, image_size
-from goldeye.study.settings import some
 
 
 def match_pictures(versions: Mapping[str, Path], beside: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
