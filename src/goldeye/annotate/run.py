@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from goldeye.annotate.figures import Results
+    from goldeye.annotate.votes import CountedVote
 
 
 UNENCRYPTED = "Links and answers travel unencrypted; put a TLS proxy in front outside a trusted network."
@@ -279,9 +280,9 @@ def _label_figures(dataset: Dataset, store: Store) -> Results:
     from goldeye.dataset.agreement import label_agreement
     from goldeye.dataset.labels import NoVotes, label_stats, read_votes, stored_votes
 
-    def figures() -> dict[str, Any]:
+    def figures(counted: list[CountedVote]) -> dict[str, Any]:
         try:
-            votes = read_votes(dataset, stored=stored_votes(dataset, store))
+            votes = read_votes(dataset, stored=stored_votes(dataset, store, counted))
         except NoVotes:
             return {}
         agreement = label_agreement(dataset, votes, bootstrap=200, worst=0)

@@ -24,6 +24,7 @@ from goldeye.errors import InvalidInput
 
 if TYPE_CHECKING:
     from goldeye.annotate.store import Store
+    from goldeye.annotate.votes import CountedVote
 
 SLOT = re.compile(r"[A-Z]{1,2}")  # the folder of a label file that names no person
 LABEL_FILE_BYTES = 1 << 20  # the most a label file may have; the official ones have 400
@@ -205,15 +206,15 @@ def read_store(dataset: Dataset, database: str | None) -> StoredVotes:
     from goldeye.annotate.store import Store
 
     with closing(Store(place, read_only=True)) as store:
-        return stored_votes(dataset, store)
+        return stored_votes(dataset, store, store.counted_votes(surplus=True))
 
 
-def stored_votes(dataset: Dataset, store: Store) -> StoredVotes:
-    """The same from an open store."""
+def stored_votes(dataset: Dataset, store: Store, counted: Sequence[CountedVote]) -> StoredVotes:
+    """The same from an open store and its votes."""
     groups = {group.id for group in dataset.groups}
     votes = [
         Vote(v.group, v.candidate, _LABELS[v.label], v.person, v.seconds, v.started, v.ended, v.counted)
-        for v in store.counted_votes(surplus=True)
+        for v in counted
         if v.group in groups and v.candidate in dataset.slots
     ]
     names = {person.pseudonym: person.name for person in store.people()}

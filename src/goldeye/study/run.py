@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ from goldeye.study.settings import STORE, Study
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from goldeye.annotate.votes import CountedVote
 
 
 class StudyStore(Store):
@@ -117,7 +119,7 @@ def study_app(
     set_checks(study, store)
     address = address or Address()
 
-    def results() -> dict[str, Any]:
+    def results(_: Sequence[CountedVote]) -> dict[str, Any]:
         return {"study": study_results(study, read_study_votes(study, store, names=True), bootstrap=200)}
 
     return create_app(
