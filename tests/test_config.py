@@ -57,6 +57,10 @@ def test_paper_settings_of_the_hggt_recipes():
         ("hggt/rrdb-pretrain", ["data.target=positive"], "needs labels"),
         ("hggt/rrdb-pretrain", ["data.split=train"], "has no splits"),
         ("hggt/rrdb-posneg", ["losses.negative.window=4"], "odd side"),
+        ("ldl/rrdb", ["losses.artifact.window=4"], "odd side"),
+        ("ldl/rrdb", ["ema=0"], "set ema above 0"),
+        ("ldl/rrdb", ["losses.artifact=null"], "method 'ldl' needs losses.artifact"),
+        ("hggt/rrdb-original", ["losses.artifact.weight=1"], "method 'gan' has no losses.artifact"),
         ("hggt/rrdb-pretrain", ["optimizer.betas=[1, 2]"], "optimizer.betas.0"),
         ("hggt/rrdb-pretrain", ["optimizer.lr=.inf"], "optimizer.lr"),
         ("hggt/rrdb-pretrain", ["seed=99999999999999999999"], "seed"),
@@ -103,3 +107,33 @@ def test_differing_keys_ignore_what_a_continued_run_may_change():
     one = load_recipe("tiny/rrdb-posneg")
     other = load_recipe("tiny/rrdb-posneg", ["steps=7", "log_every=1", "data.workers=1", "optimizer.lr=1", "seed=4"])
     assert differing_keys(one, other) == ["optimizer.lr", "seed"]
+
+
+# LDL's training settings (its section 4.1 and official options): for every backbone, L1 first, then with GAN or LDL.
+@pytest.mark.parametrize(
+    ("backbone", "architecture"), [("srresnet", "srresnet"), ("rrdb", "rrdb"), ("swinir", "swinir-classical")]
+)
+def test_ldl_recipes_are_the_papers(backbone, architecture):
+    pretrain, gan, ldl = (load_recipe(f"ldl/{backbone}{ending}") for ending in ("-pretrain", "-gan", ""))
+    for config in (pretrain, gan, ldl):
+        assert (config.generator.architecture, config.scale, config.steps) == (architecture, 4, 300_000)
+        assert (config.data.crop, config.data.batch, config.data.augment) == (128, 16, "flip+rotate")
+        assert (config.data.degradation, config.ema) == ("bicubic", 0.999)
+        assert (config.optimizer.betas, config.optimizer.milestones) == ((0.9, 0.99), ())
+    assert (pretrain.method, pretrain.losses.pixel, pretrain.optimizer.lr) == ("pixel", 1, 2e-4)
+    for config in (gan, ldl):
+        losses = config.losses
+        assert (losses.pixel, losses.perceptual.weight, losses.perceptual.layers) == (0.01, 1, "five")
+        assert (losses.adversarial.weight, losses.adversarial.kind) == (0.005, "ragan")
+        assert (config.discriminator.architecture, config.optimizer.lr) == ("vgg-128", 1e-4)
+    assert (gan.method, ldl.method) == ("gan", "ldl")
+    artifact = ldl.losses.artifact
+    assert (artifact.weight, artifact.stage, artifact.window, artifact.residual) == (1, "refined", 7, "absolute")
+
+
+@pytest.mark.parametrize(("recipe", "stage"), [("ldl/rrdb-local", "local"), ("ldl/rrdb-scaled", "scaled")])
+def test_ldl_ablations_differ_in_their_map_alone(recipe, stage):
+    found, whole = (load_recipe(name).model_dump(exclude={"summary", "table"}) for name in (recipe, "ldl/rrdb"))
+    assert found["losses"]["artifact"].pop("stage") == stage
+    whole["losses"]["artifact"].pop("stage")
+    assert found == whole

@@ -73,6 +73,12 @@ class AdversarialConfig(Strict):
     kind: Literal["vanilla", "ragan", "lsgan"] = "vanilla"
 
 
+def _odd_side(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError(f"the window needs a middle pixel: an odd side, not {value}")
+    return value
+
+
 class NegativeConfig(Strict):
     """HGGT Eq. 3-5: weight delta, window and power a of the residual variation map."""
 
@@ -81,12 +87,19 @@ class NegativeConfig(Strict):
     power: float = Field(0.75, gt=0)
     vote_weighting: bool = Field(True, description="scale each map by the share of people who gave the label")
 
-    @field_validator("window")
-    @classmethod
-    def _odd(cls, value: int) -> int:
-        if value % 2 == 0:
-            raise ValueError(f"the window needs a middle pixel: an odd side, not {value}")
-        return value
+    _odd = field_validator("window")(_odd_side)
+
+
+class ArtifactConfig(Strict):
+    """LDL Eq. 2-8: weight beta, and how far the map is worked out (Table 2: M, sigma M, M_refine)."""
+
+    weight: float = Field(1.0, ge=0)
+    stage: Literal["local", "scaled", "refined"] = "refined"
+    window: int = Field(7, ge=3)
+    residual: Literal["absolute", "signed"] = Field("absolute", description="the official code's, or the paper's Eq. 2")
+    detach_map: bool = Field(False, description="no gradient through the map (the official code has it)")
+
+    _odd = field_validator("window")(_odd_side)
 
 
 class LossConfig(Strict):
@@ -96,6 +109,7 @@ class LossConfig(Strict):
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
     negative: NegativeConfig | None = None
+    artifact: ArtifactConfig | None = None
 
 
 class OptimizerConfig(Strict):
@@ -112,7 +126,7 @@ class TrainConfig(Strict):
 
     summary: str = ""
     table: str = Field("", description="the paper's table and row that this recipe is")
-    method: Literal["pixel", "gan", "hggt"]
+    method: Literal["pixel", "gan", "hggt", "ldl"]
     scale: int = Field(4, ge=1)
     steps: int = Field(ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
@@ -130,24 +144,26 @@ class TrainConfig(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        wants = {
-            "pixel": (False, False),
-            "gan": (True, False),
-            "hggt": (True, True),
+        adversarial, negative, artifact = {
+            "pixel": (False, False, False),
+            "gan": (True, False, False),
+            "hggt": (True, True, False),
+            "ldl": (True, False, True),
         }[self.method]
         if self.losses.perceptual is not None and self.method == "pixel":
             raise ValueError("method 'pixel' has no perceptual term; use method 'gan'")
-        if (self.losses.adversarial is not None) != wants[0]:
-            verb = "needs" if wants[0] else "has no"
-            raise ValueError(f"method '{self.method}' {verb} losses.adversarial")
-        if (self.discriminator is not None) != wants[0]:
-            verb = "needs" if wants[0] else "has no"
-            raise ValueError(f"method '{self.method}' {verb} discriminator")
-        if (self.losses.negative is not None) != wants[1]:
-            verb = "needs" if wants[1] else "has no"
-            raise ValueError(f"method '{self.method}' {verb} losses.negative")
-        if wants[1] and self.data.target != "positive+negative":
+        for name, setting, wanted in (
+            ("losses.adversarial", self.losses.adversarial, adversarial),
+            ("discriminator", self.discriminator, adversarial),
+            ("losses.negative", self.losses.negative, negative),
+            ("losses.artifact", self.losses.artifact, artifact),
+        ):
+            if (setting is not None) != wanted:
+                raise ValueError(f"method '{self.method}' {'needs' if wanted else 'has no'} {name}")
+        if negative and self.data.target != "positive+negative":
             raise ValueError("method 'hggt' trains on data.target 'positive+negative'")
+        if self.losses.artifact is not None and self.losses.artifact.stage == "refined" and not self.ema:
+            raise ValueError("the refined artifact map compares with averaged weights: set ema above 0")
         if self.data.crop % self.scale:
             raise ValueError(f"data.crop {self.data.crop} is not a multiple of the scale {self.scale}")
         return self

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from goldeye.errors import InvalidInput
 from goldeye.losses import perceptual
 from goldeye.losses.adversarial import discriminator_loss, generator_loss
+from goldeye.losses.artifact_map import artifact_loss, artifact_map
 from goldeye.losses.negative_map import indication_map, negative_loss, residual_variation_map
 from goldeye.losses.perceptual import load_vgg19, perceptual_loss
 from goldeye.losses.pixel import pixel_loss
@@ -48,6 +49,46 @@ def test_variation_map_by_hand():
     expected = torch.zeros(1, 1, 7, 7)
     expected[0, 0, 2:5, 2:5] = variance**0.75
     torch.testing.assert_close(found, expected)
+
+
+def test_artifact_map_by_hand():
+    """A residual of 1 (summed over channels) at one pixel of 15 x 15."""
+    gt = torch.zeros(1, 3, 15, 15)
+    sr = gt.clone()
+    sr[0, 0, 7, 7], sr[0, 2, 7, 7] = 0.75, 0.25
+    local = (1 - 49 * (1 / 49) ** 2) / 48  # unbiased, in every 7 x 7 window that holds the pixel
+    expected = torch.zeros(1, 1, 15, 15)
+    expected[0, 0, 4:11, 4:11] = local
+    torch.testing.assert_close(artifact_map(sr, gt, stage="local"), expected)
+    patch = (1 - 225 * (1 / 225) ** 2) / 224
+    torch.testing.assert_close(artifact_map(sr, gt, stage="scaled"), patch**0.2 * expected)
+    # Refined: kept where the averaged weights are at least as near, 0 where they are further off.
+    averaged = sr.clone()
+    torch.testing.assert_close(artifact_map(sr, gt, averaged), patch**0.2 * expected)
+    averaged[0, 1, 7, 7] = 0.5
+    refined = artifact_map(sr, gt, averaged)
+    assert refined[0, 0, 7, 7] == 0
+    assert refined.count_nonzero() == 48
+    # The mean over 3 * 225 values of map * difference: the differences are 0.75 and 0.25.
+    value = artifact_loss(sr, gt, artifact_map(sr, gt, stage="local"))
+    assert value.item() == pytest.approx(local * (0.75 + 0.25) / 675)
+
+
+def test_the_signed_residual_sees_what_cancels():
+    """+0.5 in one channel and -0.5 in another: the sum of absolute values varies, the signed sum does not."""
+    gt = torch.full((1, 3, 9, 9), 0.5)
+    sr = gt.clone()
+    sr[0, 0, 4, 4], sr[0, 1, 4, 4] = 1.0, 0.0
+    assert artifact_map(sr, gt, stage="local").max() > 0
+    assert artifact_map(sr, gt, stage="local", signed=True).abs().max() == 0
+
+
+@pytest.mark.parametrize("stage", ["local", "scaled", "refined"])
+def test_artifact_gradients_are_finite_where_nothing_differs(stage):
+    gt = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+    sr = gt.clone().requires_grad_(True)
+    artifact_loss(sr, gt, artifact_map(sr, gt, gt, stage=stage)).backward()
+    assert torch.isfinite(sr.grad).all()
 
 
 def test_indication_map_keeps_only_what_negative_exceeds():

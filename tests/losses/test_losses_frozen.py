@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from goldeye.losses.adversarial import discriminator_loss, generator_loss
+from goldeye.losses.artifact_map import artifact_loss, artifact_map
 from goldeye.losses.negative_map import indication_map, negative_loss
 from goldeye.losses.perceptual import load_vgg19, perceptual_loss
 from goldeye.losses.pixel import pixel_loss
@@ -40,6 +41,8 @@ def values() -> dict[str, float]:
         "pixel": pixel_loss(sr, original),
         "negative": negative_loss(sr, negative, indication, torch.tensor([True, True, False])),
         "indication": indication.mean(),
+        "artifact map": artifact_map(sr, original, positive).mean(),
+        "artifact": artifact_loss(sr, original, artifact_map(sr, original, positive)),
         "perceptual five": perceptual_loss(load_vgg19("five", "random"), sr[:1], original[:1]),
         "perceptual conv5_4": perceptual_loss(load_vgg19("conv5_4", "random"), sr[:1], original[:1]),
     }

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from goldeye.losses.adversarial import discriminator_loss, generator_loss
+from goldeye.losses.artifact_map import artifact_loss, artifact_map
 from goldeye.losses.negative_map import indication_map, negative_loss, residual_variation_map
 from goldeye.losses.perceptual import LAYERS, load_vgg19, perceptual_loss
 from goldeye.losses.pixel import pixel_loss
@@ -35,6 +36,24 @@ def test_gan_losses(golden):
     d_real, d_fake = discriminator_loss("ragan", real, fake)
     assert d_real.item() == pytest.approx(ragan["l_d_real"], rel=1e-5)
     assert d_fake.item() == pytest.approx(ragan["l_d_fake"], rel=1e-5)
+
+
+def test_ldl_map_loss_and_gradient(golden):
+    data = tensors(golden / "losses" / "ldl_artifact_map.npz")
+    for window in (7, 11):
+        mine = artifact_map(data["sr_rand"], data["gt_rand"], data["ema_rand"], window=window)
+        torch.testing.assert_close(mine, data[f"map_rand_k{window}"], rtol=1e-5, atol=1e-7)
+    mine = artifact_map(data["sr_rand"], data["gt_rand"], data["ema_rand"])
+    value = artifact_loss(data["sr_rand"], data["gt_rand"], mine)
+    torch.testing.assert_close(value, data["artifact_loss_rand"], rtol=1e-5, atol=0)
+    for detached, name in ((False, "grad_sr"), (True, "grad_sr_if_map_detached")):
+        sr = data["sr"].clone().requires_grad_(True)
+        found = artifact_map(sr, data["gt"], data["ema"])
+        torch.testing.assert_close(found, data["map_k7"], rtol=1e-5, atol=1e-7)
+        loss = artifact_loss(sr, data["gt"], found.detach() if detached else found)
+        torch.testing.assert_close(loss.detach(), data["artifact_loss"], rtol=1e-5, atol=0)
+        loss.backward()
+        torch.testing.assert_close(sr.grad, data[name], rtol=1e-4, atol=1e-10)
 
 
 def test_hggt_maps(golden):

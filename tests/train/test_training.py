@@ -40,6 +40,7 @@ SMALL = [
     "log_every=1",
     "checkpoint_every=3",
 ]
+PINNED = [0.020458495, 0.000165061909, 7.91151906e-05, 6.58680292e-05]  # LDL: contributions of the artifact term
 SMALL_GAN = [*SMALL, "discriminator.settings={num_feat: 4}", "losses.perceptual=null"]
 
 
@@ -230,6 +231,7 @@ def test_every_discriminator_trains(dataset, tmp_path, discriminator):
         ("tiny/rrdb-original", {"pixel", "perceptual", "adversarial"}),
         ("tiny/rrdb-positive", {"pixel", "perceptual", "adversarial"}),
         ("tiny/rrdb-posneg", {"pixel", "perceptual", "adversarial", "negative"}),
+        ("tiny/rrdb-ldl", {"pixel", "perceptual", "adversarial", "artifact"}),
     ],
 )
 def test_each_term_reaches_the_generator(recipe, terms, photos, dataset):
@@ -285,6 +287,26 @@ def test_pos_neg_equals_pos_where_no_group_has_a_negative(photos, dataset):
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+def test_ldl_steps_are_pinned(photos):
+    """Losses of a few steps, so that a change of the method, of what its map sees or of the order of updates shows."""
+    config = config_for("tiny/rrdb-ldl", photos, photos, "data.source=photos")
+    data = build_dataset(config)
+    batch = torch.utils.data.default_collate([data[number] for number in range(2)])
+    torch.manual_seed(0)
+    method = METHODS["ldl"](config, Engine("cpu"))
+    found = [method.step(batch)["artifact"].item() for _ in range(4)]
+    assert found == pytest.approx(PINNED, rel=2e-3)
+
+
+@pytest.mark.parametrize("stage", ["local", "scaled"])
+def test_maps_that_are_not_refined_need_no_averaged_weights(stage, photos):
+    more = ["data.source=photos", "ema=0", f"losses.artifact.stage={stage}"]
+    config = config_for("tiny/rrdb-ldl", photos, photos, *more)
+    data = build_dataset(config)
+    batch = torch.utils.data.default_collate([data[number] for number in range(2)])
+    assert METHODS["ldl"](config, Engine("cpu")).step(batch)["artifact"] > 0
+
+
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
@@ -298,10 +320,11 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
 
 
-def test_a_stopped_run_ends_like_an_unbroken_one(photos, dataset, tmp_path, monkeypatch):
-    config = config_for("tiny/rrdb-posneg", photos, dataset)
-    train(config, tmp_path / "straight", recipe="tiny/rrdb-posneg")
-    original = METHODS["hggt"].step
+@pytest.mark.parametrize("recipe", ["tiny/rrdb-posneg", "tiny/rrdb-ldl"])
+def test_a_stopped_run_ends_like_an_unbroken_one(recipe, photos, dataset, tmp_path, monkeypatch):
+    config = config_for(recipe, photos, dataset)
+    train(config, tmp_path / "straight", recipe=recipe)
+    original = METHODS[config.method].step
 
     def stop_in_step_four(self, batch, count=[0]):  # noqa: B006 (the list counts calls)
         count[0] += 1
@@ -309,15 +332,15 @@ def test_a_stopped_run_ends_like_an_unbroken_one(photos, dataset, tmp_path, monk
             os.kill(os.getpid(), signal.SIGINT)
         return original(self, batch)
 
-    monkeypatch.setattr(METHODS["hggt"], "step", stop_in_step_four)
+    monkeypatch.setattr(METHODS[config.method], "step", stop_in_step_four)
     with pytest.raises(Interrupted, match="step 4 of 6"):
-        train(config, tmp_path / "stopped", recipe="tiny/rrdb-posneg")
+        train(config, tmp_path / "stopped", recipe=recipe)
     monkeypatch.undo()
     assert latest_step(tmp_path / "stopped") == 4
-    result = train(config, tmp_path / "stopped", recipe="tiny/rrdb-posneg")
+    result = train(config, tmp_path / "stopped", recipe=recipe)
     assert result.started_at == 4
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
-    again = train(config, tmp_path / "stopped", recipe="tiny/rrdb-posneg")
+    again = train(config, tmp_path / "stopped", recipe=recipe)
     assert again.started_at == again.step == 6
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from goldeye.losses.local_variance import local_variance
 
 
 def residual_variation_map(candidate: Tensor, original: Tensor, *, window: int = 3, power: float = 0.75) -> Tensor:
@@ -13,15 +14,7 @@ def residual_variation_map(candidate: Tensor, original: Tensor, *, window: int =
     candidate, original: (B, 3, H, W) in [0, 1] -> (B, 1, H, W). Unbiased variance, reflect padding (official code).
     """
     residual = (candidate - original).abs().sum(dim=1, keepdim=True)  # (B, 1, H, W)
-    # E[x^2] - E[x]^2 cancels in float32 where the residual is smooth, and the power would blow the error up there.
-    # (MPS has no float64.)
-    exact = residual.float() if residual.device.type == "mps" else residual.double()
-    padded = F.pad(exact, [window // 2] * 4, mode="reflect")
-    mean = F.avg_pool2d(padded, window, stride=1)
-    mean_of_squares = F.avg_pool2d(padded.square(), window, stride=1)
-    count = window * window
-    variance = (mean_of_squares - mean.square()).clamp_min(0) * (count / (count - 1))
-    return variance.pow(power).float()
+    return local_variance(residual, window).pow(power).float()
 
 
 def indication_map(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from goldeye.methods.base import Method, NonFiniteStep
 from goldeye.methods.gan import GanMethod
 from goldeye.methods.hggt import HggtMethod
+from goldeye.methods.ldl import LdlMethod
 
-METHODS: dict[str, type[Method]] = {"pixel": Method, "gan": GanMethod, "hggt": HggtMethod}
+METHODS: dict[str, type[Method]] = {"pixel": Method, "gan": GanMethod, "hggt": HggtMethod, "ldl": LdlMethod}
 
 __all__ = ["METHODS", "Method", "NonFiniteStep"]
