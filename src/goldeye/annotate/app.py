@@ -69,15 +69,9 @@ class Site:
 
     def png(self, path: Path) -> bytes:
         """A picture as PNG, made from its pixels alone; the last ones are kept, since several people see each."""
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise ImageError(f"'{path}' cannot be read: {error.strerror}.") from error
-        key = (path, stat.st_mtime_ns, stat.st_size)
-        with self._lock:
-            if key in self._encoded:
-                self._encoded.move_to_end(key)
-                return self._encoded[key]
+        if (data := self.kept(path)) is not None:
+            return data
+        key = _version(path)
         data = encode_png(read_image(path))
         with self._lock:
             if key not in self._encoded:
@@ -87,9 +81,26 @@ class Site:
                 self._bytes -= len(self._encoded.popitem(last=False)[1])
         return data
 
+    def kept(self, path: Path) -> bytes | None:
+        """The PNG if it was made before and is still here."""
+        key = _version(path)
+        with self._lock:
+            if key in self._encoded:
+                self._encoded.move_to_end(key)
+            return self._encoded.get(key)
+
     def link_base(self, request: Request) -> str:
         """The address that people type: as the owner gave it, else the one of this request (a known host)."""
         return self.base_url or f"{request.url.scheme}://{request.headers['host']}"
+
+
+def _version(path: Path) -> tuple[Path, int, int]:
+    """A file as it is now."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ImageError(f"'{path}' cannot be read: {error.strerror}.") from error
+    return path, stat.st_mtime_ns, stat.st_size
 
 
 def _printable(text: str) -> str:
@@ -345,11 +356,15 @@ async def picture(
     site: CurrentSite,
 ) -> Response:
     """A picture of the person's own assignment: 0 is the original, 1… the candidates as shown, lr the LR input."""
-    # Fetched ahead, so that they can wait: in threads of their own, which leave the others and a core to the answers.
-    return await to_thread.run_sync(_picture, assignment, number, request, site, limiter=site.picture_threads)
+    path, data = await to_thread.run_sync(_picture, assignment, number, request, site)
+    if data is None:
+        # Fetched ahead, so that it can wait: these threads leave a core, and all other threads, to the answers.
+        data = await to_thread.run_sync(site.png, path, limiter=site.picture_threads)
+    return Response(data, media_type="image/png", headers=IMMUTABLE)
 
 
-def _picture(assignment: str, number: str, request: Request, site: Site) -> Response:
+def _picture(assignment: str, number: str, request: Request, site: Site) -> tuple[Path, bytes | None]:
+    """A picture's file, and its PNG if that is kept."""
     person = current_person(request, site)
     work = site.assigner.get(assignment, person.id)
     group = site.assigner.groups.get(work.group)
@@ -362,7 +377,7 @@ def _picture(assignment: str, number: str, request: Request, site: Site) -> Resp
         path = group.candidates[work.order[int(number) - 1]]
     if path is None:
         raise UnknownAssignment("There is no such picture.")
-    return Response(site.png(path), media_type="image/png", headers=IMMUTABLE)
+    return path, site.kept(path)
 
 
 # Pages --------------------------------------------------------------------------------------------------------------
