@@ -45,7 +45,8 @@ annotate_app = typer.Typer(
 
 Labelling = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset that `goldeye select` wrote.")]
 Name = Annotated[str, typer.Argument(help="The person's name.")]
-BaseUrl = Annotated[str, typer.Option(help="Where people reach the server.")]
+BaseUrl = Annotated[str | None, typer.Option(help="Where people reach the server (default: as it was last served).")]
+NOT_SERVED = "http://127.0.0.1:8600"  # what links begin with before a server ran
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
 PublicUrl = Annotated[str | None, typer.Option(help="The address that people use, when it is another.")]
@@ -62,6 +63,11 @@ def _votes(text: str | None) -> str | int | None:
     if int(text) < 1:
         raise InvalidInput(f"A group needs at least 1 vote, not {text}.")
     return int(text)
+
+
+def _absolute(path: str | None) -> str | None:
+    """A path that another start of the server finds, whatever folder it is started in."""
+    return path if path in (None, "none") else str(Path(path).absolute())
 
 
 def _quota(text: str | None) -> str | None:
@@ -94,8 +100,12 @@ def annotate_serve(
     pass_mark: Annotated[
         float | None, typer.Option(help="Share of right labels that passes the qualification (0.75).")
     ] = None,
-    guideline: Annotated[Path | None, typer.Option(help="Your own guideline: Markdown, pictures beside it.")] = None,
-    lr: Annotated[Path | None, typer.Option(help="LR inputs that people may look at, named as the groups.")] = None,
+    guideline: Annotated[
+        str | None, typer.Option(help="Your own guideline, Markdown with pictures beside it; or none.")
+    ] = None,
+    lr: Annotated[
+        str | None, typer.Option(help="A folder of LR inputs that people may look at, named as the groups; or none.")
+    ] = None,
     from_: Annotated[
         list[str] | None,
         typer.Option("--from", metavar="NAME=DIR…", help="Candidates from folders; makes DATASET first."),
@@ -106,7 +116,7 @@ def annotate_serve(
 ) -> None:
     """Serve the web application until Ctrl-C; the word `serve` may be left out.
 
-    Votes, order, quota, lease, rates and pass mark stay as they are until they are given again.
+    Votes, order, quota, lease, rates, pass mark, guideline and LR inputs stay until they are given again.
     """
     from goldeye.annotate.run import Address, dataset_from_folders, serve_dataset
 
@@ -118,6 +128,8 @@ def annotate_serve(
         "gold_rate": gold_rate,
         "repeat_rate": repeat_rate,
         "pass_mark": pass_mark,
+        "guideline": _absolute(guideline),
+        "lr": _absolute(lr),
     }
     address = Address(host, port, base_url, tuple(trusted_proxy or ()))
     if bool(from_) != (photos is not None):
@@ -134,8 +146,6 @@ def annotate_serve(
         address=address,
         changes=changes,
         database=database,
-        guideline=guideline,
-        lr=lr,
         renew=renew,
         ready=ready,
     )
@@ -150,6 +160,10 @@ def serving_text(found: dict[str, Any], what: str) -> str:
     ]
     if found["owner_link"]:
         lines.append(f"Your own page (this link is printed once; --renew replaces it): {found['owner_link']}")
+    else:
+        lines.append(
+            f"Your own page: {found['owner_page']} (your link was printed at an earlier start; --renew: a new one)"
+        )
     return "\n".join([*lines, *([f"Warning: {found['warning']}"] if found["warning"] else [])])
 
 
@@ -158,7 +172,7 @@ def annotate_invite(
     dataset: Labelling,
     name: Name,
     database: Database = None,
-    base_url: BaseUrl = "http://127.0.0.1:8600",
+    base_url: BaseUrl = None,
     owner: Annotated[bool, typer.Option("--owner", help="An owner, who sees everything.")] = False,
     quota: Annotated[int | None, typer.Option(min=1, help="Groups this person may do.")] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Replace the person's earlier link.")] = False,
@@ -170,8 +184,12 @@ def annotate_invite(
 
     with open_store(dataset, database, make=database is None) as (_, store):
         token = store.invite(name, "owner" if owner else "annotator", quota=quota, renew=renew)
-        role = next(one.role for one in store.people() if one.name == name.strip())
-    link = person_link(base_url, token, role)
+        people = store.people()
+        role = next(one.role for one in people if one.name == name.strip())
+        link = person_link(base_url or store.remembered("address") or NOT_SERVED, token, role)
+        first = len(people) == 1
+    if first:
+        typer.echo(f"note: a new annotation was begun in {store.name}", err=True)
     print_document("annotate", {"name": name, "link": link}, json_, lambda: link)
 
 
@@ -184,10 +202,17 @@ def annotate_people(dataset: Labelling, database: Database = None, json_: Json =
     with open_store(dataset, database) as (_, store):
         done = store.progress().by_person
         people = [
-            {"name": one.name, "role": one.role, "state": one.state, "quota": one.quota, "done": done.get(one.name, 0)}
+            {
+                "name": one.name,
+                "role": one.role,
+                "state": one.state,
+                "qualification": one.qualified,
+                "quota": one.quota,
+                "done": done.get(one.name, 0),
+            }
             for one in store.people()
         ]
-    header = ["name", "role", "state", "quota", "groups done"]
+    header = ["name", "role", "state", "qualification", "quota", "groups done"]
     rows = [["" if value is None else str(value) for value in one.values()] for one in people]
     text = text_table(Table(f"{len(people)} people", header, rows))
     print_document("annotate", {"people": people}, json_, lambda: text)
@@ -234,9 +259,36 @@ def annotate_revoke(dataset: Labelling, name: Name, database: Database = None, j
 
 
 @annotate_app.command("forget")
-def annotate_forget(dataset: Labelling, name: Name, database: Database = None, json_: Json = False) -> None:
+def annotate_forget(
+    dataset: Labelling,
+    name: Name,
+    database: Database = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json_: Json = False,
+) -> None:
     """Remove a person's name for good; their votes stay under a pseudonym."""
+    if not yes:
+        if json_ or not sys.stdin.isatty():
+            raise InvalidInput(f"Forgetting '{name}' cannot be taken back: add --yes.")
+        typer.confirm(f"Forget '{name}' for good?", abort=True)
     _change(dataset, database, name, "forget", json_)
+
+
+@annotate_app.command("qualify")
+def annotate_qualify(
+    dataset: Labelling,
+    name: Name,
+    again: Annotated[bool, typer.Option("--again", help="Let the person try the practice groups once more.")] = False,
+    database: Database = None,
+    json_: Json = False,
+) -> None:
+    """Let a person work without the qualification, or try it again."""
+    from goldeye.annotate.run import open_store
+
+    with open_store(dataset, database) as (_, store):
+        store.qualify(name, passed=not again)
+    text = f"{name} may try the practice groups again." if again else f"{name} counts as qualified."
+    print_document("annotate", {"name": name, "qualification": None if again else "passed"}, json_, lambda: text)
 
 
 @annotate_app.command("gold")
@@ -258,9 +310,11 @@ def annotate_gold(
     if remove and qualification:
         raise InvalidInput("--remove and --qualification exclude each other.")
     kind = None if remove else "qualification" if qualification else "gold"
-    count = set_gold_items(dataset, table, kind, database)
-    document = {"groups": count, "kind": kind or "normal"}
-    print_document("annotate", document, json_, lambda: f"{count} groups are {kind or 'normal'} items now.")
+    count, remarks = set_gold_items(dataset, table, kind, database)
+    document = {"groups": count, "kind": kind or "normal", "remarks": remarks}
+    word = kind or "normal"
+    text = f"1 group is a {word} item now." if count == 1 else f"{count} groups are {word} items now."
+    print_document("annotate", document, json_, lambda: " ".join([text, *remarks]))
 
 
 @annotate_app.command("backup")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from goldeye.cli_annotate import BaseUrl, Host, Name, Port, Proxies, PublicUrl, serving_text
+from goldeye.cli_annotate import NOT_SERVED, BaseUrl, Host, Name, Port, Proxies, PublicUrl, serving_text
 from goldeye.cli_output import Database, Form, Json, Output, Quiet, Seed, print_document
 
 study_app = typer.Typer(
@@ -87,7 +87,7 @@ def study_invite(
     study: StudyFolder,
     name: Name,
     database: Database = None,
-    base_url: BaseUrl = "http://127.0.0.1:8600",
+    base_url: BaseUrl = None,
     renew: Annotated[bool, typer.Option("--renew", help="Replace the person's earlier link.")] = False,
     json_: Json = False,
 ) -> None:
@@ -96,7 +96,8 @@ def study_invite(
     from goldeye.study.run import open_study
 
     with open_study(study, database) as (_, store):
-        link = person_link(base_url, store.invite(name, renew=renew))
+        token = store.invite(name, renew=renew)
+        link = person_link(base_url or store.remembered("address") or NOT_SERVED, token)
     print_document("study", {"name": name, "link": link}, json_, lambda: link)
 
 

@@ -144,13 +144,21 @@ def test_people_by_command(dataset: Path, capsys: pytest.CaptureFixture[str]) ->
     owner = document(capsys, "annotate", "invite", dataset, "Olga", "--owner", "--base-url", "https://x.org")["link"]
     assert owner.startswith("https://x.org/owner#token=")
     for action, state in [("pause", "paused"), ("resume", "active"), ("revoke", "revoked"), ("forget", "forgotten")]:
-        name = document(capsys, "annotate", action, dataset, "Anna")["name"]
+        sure = ["--yes"] if action == "forget" else []
+        name = document(capsys, "annotate", action, dataset, "Anna", *sure)["name"]
         people = document(capsys, "annotate", "people", dataset)["people"]
-        assert people[0] == {"name": name, "role": "annotator", "state": state, "quota": 3, "done": 0}
+        about = {"name": name, "role": "annotator", "state": state, "qualification": None, "quota": 3, "done": 0}
+        assert people[0] == about
     assert name.startswith("p-")
     code, out, _ = call(capsys, "annotate", "people", dataset)
     assert code == 0
     assert "Olga" in out
+    code, _, err = call(capsys, "annotate", "forget", dataset, "Olga")  # not at a terminal, and nobody said yes
+    assert (code, "add --yes" in err) == (2, True)
+    code, _, err = call(capsys, "annotate", "invite", dataset, "olga")
+    assert (code, "too like 'Olga'" in err) == (2, True)
+    assert document(capsys, "annotate", "qualify", dataset, "Olga")["qualification"] == "passed"
+    assert document(capsys, "annotate", "qualify", dataset, "Olga", "--again")["qualification"] is None
     code, _, err = call(capsys, "annotate", "pause", dataset, "Olgo")
     assert (code, "Did you mean 'Olga'" in err) == (2, True)
 
@@ -159,7 +167,7 @@ def test_gold_items_from_a_table(dataset: Path, tmp_path: Path, capsys: pytest.C
     table = tmp_path / "gold.csv"
     table.write_text("group,candidate,label,note\na,01,Positive,look at the sky\na,02,Negative,\n")
     assert document(capsys, "annotate", "gold", dataset, table, "--qualification") == {
-        "groups": 1, "kind": "qualification"
+        "groups": 1, "kind": "qualification", "remarks": []
     }  # fmt: skip
     store = Store(dataset / "annotations.sqlite")
     from goldeye.annotate.figures import gold_of
@@ -219,7 +227,7 @@ def test_backup_by_command(dataset: Path, tmp_path: Path, capsys: pytest.Capture
         (["--database", "sqlite+aiosqlite:///x"], "is not a SQLite file"),
         (["--trusted-proxy", "proxy.example"], "--trusted-proxy takes an address"),
         (["--guideline", "none.md"], "There is no guideline"),
-        (["--lr", "none"], "none"),
+        (["--lr", "nowhere"], "nowhere"),
         (["--photos", "x"], "go together"),
         (["--database", "mysql://a:secret@b/c"], "is not a SQLite file"),
     ],
@@ -240,6 +248,52 @@ def test_a_database_that_is_not_there_is_not_made(
     assert code == 2
     assert "There is no annotation database" in err
     assert not (tmp_path / "typo.sqlite").exists()
+
+
+def test_guideline_lr_and_address_are_remembered(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rules.md").write_text("# Our own rules")
+    pictures(tmp_path / "small", ("a", "deep__b"), size=4)
+    with served(dataset, "--guideline", tmp_path / "rules.md", "--lr", tmp_path / "small") as found:
+        assert found["settings"]["guideline"] == str(tmp_path / "rules.md")
+        address = found["address"]
+    link = document(capsys, "annotate", "invite", dataset, "Anna")["link"]
+    assert link.startswith(f"{address}/#token=")  # as it was last served
+    with served(dataset) as found:
+        client, who = sign_in(f"{found['address']}/#{link.partition('#')[2]}")
+        assert who.json()["lr"]
+        assert client.get("/api/guideline").json() == {"html": "<h1>Our own rules</h1>\n", "own": True}
+    (tmp_path / "rules.md").unlink()
+    code, _, err = call(capsys, "annotate", dataset, "--port", 0)
+    assert (code, "There is no guideline" in err) == (2, True)
+    with served(dataset, "--guideline", "none", "--lr", "none") as found:
+        client, who = sign_in(f"{found['address']}/#{link.partition('#')[2]}")
+        assert not who.json()["lr"]
+        assert not client.get("/api/guideline").json()["own"]
+
+
+def test_notes_are_joined_and_votes_that_are_there_are_told(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from goldeye.annotate.figures import gold_of
+
+    store = Store(dataset / "annotations.sqlite")
+    store.invite("Anna")
+    app = dataset_app(Dataset.open(dataset), store)
+    assigner = app.state.site.assigner
+    work, _ = assigner.claim(1)
+    for position in range(2):
+        assigner.answer(1, work.id, position, "Positive", client_id=f"client-{position}", active_ms=5)
+    table = tmp_path / "gold.csv"
+    lines = ["group,candidate,label,note", f"{work.group},01,Positive,the sky", f"{work.group},02,Negative,the grass"]
+    table.write_text("\n".join(lines))
+    told = document(capsys, "annotate", "gold", dataset, table, "--qualification")["remarks"]
+    assert ["1 of them have votes" in told[0], "1 people have begun" in told[1]] == [True, True]
+    gold = gold_of(store, work.group)
+    assert gold is not None
+    assert gold["note"] == "the sky the grass"
+    store.close()
 
 
 def test_a_quota_can_be_taken_away_and_a_person_be_called_owner(
@@ -279,6 +333,12 @@ def test_a_database_of_another_dataset_is_refused(dataset: Path, tmp_path: Path)
     )
     with pytest.raises(InvalidInput, match="belongs to another dataset"):
         dataset_app(Dataset.open(tmp_path / "other"), store)
+    # Nor one of the same pictures with candidates of other names, even before anybody answered.
+    dataset_from_folders(
+        tmp_path / "again", tmp_path / "photos", [f"three={tmp_path / 'one'}", f"two={tmp_path / 'two'}"]
+    )
+    with pytest.raises(InvalidInput, match="belongs to another dataset"):
+        dataset_app(Dataset.open(tmp_path / "again"), store)
     store.close()
 
 
@@ -295,8 +355,10 @@ def test_words_and_lr_inputs_reach_the_page(dataset: Path, tmp_path: Path) -> No
         assert client.get(work["lr"]).status_code == 200
     with pytest.raises(InvalidInput, match=r"no LR input for 1 groups, such as 'deep__b'"):
         dataset_app(Dataset.open(dataset), store, lr=pictures(tmp_path / "few", ("a",), size=4))
-    with pytest.raises(InvalidInput, match=r"LR input .* has 32x32 pixels"):
-        dataset_app(Dataset.open(dataset), store, lr=pictures(tmp_path / "large", ("a", "deep__b"), size=32))
+    for size in (16, 32):
+        large = pictures(tmp_path / f"large{size}", ("a", "deep__b"), size=size)
+        with pytest.raises(InvalidInput, match=rf"LR input .* has {size}x{size} pixels, and must be smaller"):
+            dataset_app(Dataset.open(dataset), store, lr=large)
     store.close()
 
 

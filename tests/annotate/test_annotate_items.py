@@ -95,17 +95,17 @@ def test_the_order_by_disagreement(tmp_path: Path) -> None:
 
 
 def test_in_a_study_everybody_has_an_own_order(tmp_path: Path) -> None:
-    """Four people in turn, as if at work at once: no two meet the groups in the same order, and all meet all."""
-    world = World(tmp_path, groups=12, people=4, votes=4, order="own")
-    orders: dict[int, list[str]] = {person: [] for person in (1, 2, 3, 4)}
-    for _ in range(12):
+    """Three people in turn, as if at work at once: no two meet the groups in the same order, and all meet all."""
+    world = World(tmp_path, groups=24, people=3, votes=3, order="own")
+    orders: dict[int, list[str]] = {person: [] for person in (1, 2, 3)}
+    for _ in range(24):
         for person, seen in orders.items():
             work = world.claim(person)
             seen.append(work.group)
             world.label(person, work)
     assert all(sorted(seen) == sorted(orders[1]) for seen in orders.values())
     for one, other in itertools.combinations(orders.values(), 2):
-        assert sum(a == b for a, b in zip(one, other, strict=True)) < 7
+        assert sum(a == b for a, b in zip(one, other, strict=True)) < 15  # 24 when begun groups came first
 
 
 def test_settings_stay_and_changing_the_votes_changes_what_is_needed(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_own_keys(desk: Desk) -> None:
     page.locator("#help .close").click()
     desk.press("j", "p")
     assert desk.labels() == ["Positive", "Positive", "Positive", ""]
-    assert page.evaluate("localStorage.length") == 0
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('goldeye-keys'))") == []
 
 
 def test_the_guideline_again(desk: Desk) -> None:
@@ -270,6 +270,29 @@ def test_dark_and_light_as_the_system_says(desk: Desk) -> None:
         assert red == green == blue  # a neutral grey around the pictures, whatever the theme
 
 
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (360, 740)])
+def test_a_phone_shows_whole_words(sit: Sit, groups: list[GroupPictures], width: int, height: int) -> None:
+    desk = sit(groups, page={"viewport": {"width": width, "height": height}, "has_touch": True})
+    page = desk.page
+    desk.sit_down("Ada")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for given in ("", "Negative"):
+        if given:
+            for button in page.locator(".label.negative").all():
+                button.tap()
+        assert set(desk.labels()) == {given}
+        for button in page.locator(".label").all():
+            assert button.evaluate("button => button.scrollWidth <= button.clientWidth"), button.inner_text()
+            inside = """button => {
+              const [own, caption] = [button, button.closest(".caption")].map((e) => e.getBoundingClientRect());
+              return own.left >= caption.left && own.right <= caption.right && own.bottom <= caption.bottom;
+            }"""
+            assert button.evaluate(inside), button.inner_text()
+            place = button.bounding_box()
+            assert place is not None
+            assert place["x"] + place["width"] <= width
+
+
 @pytest.mark.parametrize(("width", "height"), [(768, 1024), (1024, 768)])
 def test_a_tablet(sit: Sit, groups: list[GroupPictures], width: int, height: int) -> None:
     desk = sit(groups, page={"viewport": {"width": width, "height": height}, "has_touch": True})
@@ -321,9 +344,20 @@ def test_a_tablet(sit: Sit, groups: list[GroupPictures], width: int, height: int
 
 
 def test_a_pair(sit: Sit, tmp_path: Path) -> None:
-    desk = sit(noise_groups(tmp_path, 2, ("A", "B"), original=False), task=PAIR)
+    desk = sit(noise_groups(tmp_path, 2, ("A", "B"), original=False), task=PAIR, title="Which is sharper?")
     page = desk.page
-    desk.sit_down("Ada")
+    desk.sign_in("Ada")
+    expect(page.locator("#reading-title")).to_have_text("Which is sharper?")
+    expect(page.locator("#reading-title")).to_be_in_viewport()
+    page.get_by_role("button", name="Begin").click()
+    desk.wait_for("0 of 2")
+    question = page.get_by_role("heading", level=1, name="Which is sharper?")
+    expect(question).to_have_attribute("title", "Which is sharper?")
+    assert box(desk, "#desk-title")["height"] < 45  # one line
+    expect(page.locator("#next-name")).to_have_text("Next pair")
+    expect(page.locator("#previous")).to_contain_text("Previous pair")
+    desk.press("Enter")
+    expect(page.locator("#toast")).to_have_text("No picture is preferred yet.")
     before = desk.shown()
     assert len(before) == 2
     page.keyboard.down("f")
@@ -342,6 +376,7 @@ def test_a_pair(sit: Sit, tmp_path: Path) -> None:
     desk.wait_for("1 of 2")
     desk.press("1", "Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("All done. Thank you, Ada!")
+    expect(page.locator("#message-text")).to_contain_text("You have judged 2 pairs,")
     assert desk.counted("Ada") == [["Preferred", None], [None, "Preferred"]]
     assert desk.complaints == []
 
@@ -373,6 +408,9 @@ def test_ratings(sit: Sit, tmp_path: Path) -> None:
     assert desk.labels() == ["2", "5"]
     desk.press("Enter")
     desk.wait_for("1 of 2")
+    expect(page.locator("#next-name")).to_have_text("Next picture")
+    desk.press("Enter")
+    expect(page.locator("#toast")).to_have_text("Versions 1 and 2 have no rating yet.")
     page.get_by_role("button", name="Version 1: 4 Much Worse").click()
     desk.press("1", "Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("All done. Thank you, Ada!")

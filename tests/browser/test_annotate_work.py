@@ -232,7 +232,10 @@ def test_skips_with_a_reason(desk: Desk) -> None:
     desk.saved()
     assert reasons(desk)[:2] == ["A picture is broken or empty", "All of it is sky 1"]
 
-    desk.press("b", "b")
+    desk.press("u")  # nothing was answered since: the skip is taken back
+    desk.wait_for("1 group back")
+    expect(page.locator("#notice")).to_contain_text("You skipped this group.")
+    desk.press("b")
     desk.wait_for("2 groups back")
     expect(page.locator("#notice")).to_contain_text("You skipped this group.")
     assert (desk.shown(), desk.labels()[0]) == (first, "Positive")
@@ -327,7 +330,8 @@ def test_practice_passed(sit: Sit, groups: list[GroupPictures], tmp_path: Path) 
 
 
 def test_practice_failed(sit: Sit, groups: list[GroupPictures], tmp_path: Path) -> None:
-    desk = practising(sit, groups, Store(tmp_path / "p.sqlite"))
+    store = Store(tmp_path / "p.sqlite")
+    desk = practising(sit, groups, store)
     for n in (1, 2):
         desk.wait_for(f"Practice {n} of 2")
         desk.press("s", "s", "s", "s", "Enter")
@@ -336,8 +340,13 @@ def test_practice_failed(sit: Sit, groups: list[GroupPictures], tmp_path: Path) 
         desk.press("Enter")
     title = desk.page.get_by_role("heading", level=1)
     expect(title).to_have_text("Practice not passed")
+    desk.page.get_by_role("button", name="Look again").click()
+    expect(title).to_have_text("No work at the moment")
     desk.page.reload()
     expect(title).to_have_text("No work at the moment")
+    store.qualify("Ada", passed=True)
+    desk.page.get_by_role("button", name="Look again").click()
+    desk.wait_for("0 of 2")
 
 
 def test_quota_and_pause(desk: Desk) -> None:
@@ -353,5 +362,5 @@ def test_quota_and_pause(desk: Desk) -> None:
     expect(title).to_have_text("A pause")
     desk.store.pause("Ada", False)
     desk.store.set_quota("Ada", None)
-    desk.page.get_by_role("button", name="Try again").click()
+    desk.page.get_by_role("button", name="Look again").click()
     desk.wait_for("1 of 4")

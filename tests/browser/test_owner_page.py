@@ -146,6 +146,22 @@ def test_only_owners_see_anything(office: Office) -> None:
     page.wait_for_url(f"{office.base}/")
 
 
+def test_another_person_in_the_same_browser(office: Office) -> None:
+    office.sign_in()
+    page = office.page
+    expect(page.get_by_text("No gold items are mixed in.")).to_be_visible()
+    with page.expect_popup() as opened:
+        page.evaluate("void open('about:blank')")
+    window = opened.value
+    window.goto(f"{office.base}/#token={office.store.invite('Ada')}")
+    window.get_by_role("button", name="Start").click()
+    expect(window.locator("#name")).to_have_text("Ada")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    title = "This browser is signed in as somebody else now"
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)
+    expect(page.locator("#parts")).to_be_hidden()
+
+
 def test_nothing_yet_says_what_to_do(office: Office) -> None:
     office.sign_in()
     expect(office.page.get_by_text("Nobody has voted yet.")).to_be_visible()
@@ -166,7 +182,7 @@ def test_figures_agree_with_the_votes(office: Office) -> None:
     expect(office.tile("In the last hour")).to_contain_text("10 groupsby 3 people")
     expect(office.tile("Time for a group")).to_contain_text("6.0 s")
     expect(office.tile("Time for a group")).to_contain_text("22.79 s")
-    expect(office.tile("Left")).to_contain_text("12 min")
+    expect(office.tile("Left")).to_contain_text("1 min")
     assert office.rows("Table 1: all votes") == [
         "01 sharp 10 100.0 % 0 0.0 % 0 0.0 % 10",
         "02 soft 4 40.0 % 4 40.0 % 2 20.0 % 10",
@@ -306,6 +322,8 @@ def test_who_stands_out_comes_first(
     expect(rows.nth(0).locator(".flags")).to_have_text("Gold items: 6 of 9 labels right, surely below 98%.")
     expect(rows.nth(1)).to_contain_text("Cy")
     expect(rows.nth(1)).to_contain_text("9 of 9100 % [70, 100]")
+    office.go("Overview")
+    expect(office.page.get_by_text("50 % of the groups given out are gold items; who is right")).to_be_visible()
 
 
 def test_a_study_shows_its_results(
@@ -332,7 +350,7 @@ def test_a_study_shows_its_results(
     ]
 
     def app(store: Store) -> FastAPI:
-        return create_app(groups, store, task=PAIR, figures=Figures(store, results=lambda: {"study": found}))
+        return create_app(groups, store, task=PAIR, figures=Figures(store, results=lambda _: {"study": found}))
 
     office = open_office(app)
     office.vote("Ada", 2)
@@ -343,6 +361,10 @@ def test_a_study_shows_its_results(
     assert office.rows(caption) == ["EDL RRDB 12 9 75.0 % [46.8, 91.1] 3 25.0 % [8.9, 53.2]"]
     expect(page.get_by_text("The left version was chosen 7 of 12 times (58.3 %)")).to_be_visible()
     expect(page.get_by_role("link", name="Export")).to_have_count(0)
+    expect(page.get_by_text("No attention checks are mixed in.")).to_be_visible()
+    office.store.set_gold(groups[0].id, "gold", {"01": "Preferred"})
+    page.reload()
+    expect(page.get_by_text("5 % of the groups given out are attention checks; who is right")).to_be_visible()
     office.go("Groups")
     page.locator("#groups tbody a").first.click()
     expect(page.locator("figcaption")).to_have_text(["01", "02"])

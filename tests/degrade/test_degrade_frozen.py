@@ -82,10 +82,19 @@ def test_operations_stay(name: str) -> None:
     np.testing.assert_allclose(operations()[name], frozen("operations")[name], rtol=1e-5, atol=2e-6)
 
 
+def rounded(value: Any) -> Any:
+    """Numbers to 10 digits: the last bits of a matrix product differ between processors."""
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(entry) for entry in value]
+    return float(f"{value:.10g}") if isinstance(value, float) else value
+
+
 @pytest.mark.parametrize("name", list(frozen("samples")))
 def test_samples_stay(name: str) -> None:
     ours, theirs = samples()[name], frozen("samples")[name]
-    assert ours["parameters"] == theirs["parameters"]
+    assert rounded(ours["parameters"]) == rounded(theirs["parameters"])
     np.testing.assert_allclose(ours["mean and std"], theirs["mean and std"], atol=0.002)
 
 

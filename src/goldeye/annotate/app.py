@@ -24,7 +24,14 @@ from goldeye import __version__
 from goldeye.annotate import guard
 from goldeye.annotate.assign import Assigner
 from goldeye.annotate.figures import Figures
-from goldeye.annotate.guard import FAILED_SIGN_INS_AT_ONCE, FAILED_SIGN_INS_PER_SECOND, NoSession, Pace, TooMany
+from goldeye.annotate.guard import (
+    FAILED_SIGN_INS_AT_ONCE,
+    FAILED_SIGN_INS_PER_SECOND,
+    NoSession,
+    OtherPerson,
+    Pace,
+    TooMany,
+)
 from goldeye.annotate.guideline import Guideline, default_guideline
 from goldeye.annotate.settings import AnnotationSettings
 from goldeye.annotate.store import SESSION_LIFE, Person, Store
@@ -182,6 +189,9 @@ def current_person(request: Request, site: CurrentSite) -> Person:
     if session is None or person is None:
         raise NoSession("Please open your personal link again.")
     site.sessions.add(session)
+    # One browser has one session: a page that was opened before must not go on in another person's name.
+    if request.headers.get("x-goldeye-person", str(person.id)) != str(person.id):
+        raise OtherPerson("This browser is signed in as somebody else now.")
     return person
 
 
@@ -196,6 +206,7 @@ CurrentPerson = Annotated[Person, Depends(current_person)]
 def _who(person: Person, site: Site) -> dict[str, Any]:
     task = {"kind": site.task.kind, "labels": list(site.task.labels), "words": dict(site.task.words)}
     return {
+        "id": person.id,
         "name": person.name,
         "role": person.role,
         "instance": site.store.instance,
@@ -241,9 +252,9 @@ def sign_out(request: Request, response: Response, person: CurrentPerson, site: 
 
 
 @router.get("/api/guideline")
-def guideline(person: CurrentPerson, site: CurrentSite) -> dict[str, str]:
-    """The guideline as sanitised HTML."""
-    return {"html": site.guideline.html}
+def guideline(person: CurrentPerson, site: CurrentSite) -> dict[str, Any]:
+    """The guideline as sanitised HTML, and whether it is the owner's own."""
+    return {"html": site.guideline.html, "own": site.guideline.own}
 
 
 @router.get("/api/guideline/{number}")
@@ -300,6 +311,17 @@ def previous_group(body: Before, person: CurrentPerson, site: CurrentSite) -> di
     """The group given to the person before another one."""
     work, share = site.assigner.previous(person.id, body.before)
     return {"first": True} if work is None else _work(work, share, site)
+
+
+@router.get("/api/work/{assignment}")
+def work_again(
+    assignment: Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9_-]{1,64}$")],
+    person: CurrentPerson,
+    site: CurrentSite,
+) -> dict[str, Any]:
+    """A group of the person's own, as it stands: another window may have answered it."""
+    work, share = site.assigner.again(person.id, assignment)
+    return _work(work, share, site)
 
 
 def _saved(body: Given, work: Assignment, site: Site) -> dict[str, Any]:
@@ -462,9 +484,9 @@ def _common_size(group: GroupPictures) -> tuple[int, int]:
             )
     if group.lr is not None:
         small = image_size(group.lr)
-        if small[0] > size[0] or small[1] > size[1]:
+        if small[0] >= size[0] or small[1] >= size[1]:
             raise InvalidInput(
-                f"The LR input '{group.lr}' has {small[1]}x{small[0]} pixels, more than the {size[1]}x{size[0]} of "
-                f"group '{group.id}'."
+                f"The LR input '{group.lr}' has {small[1]}x{small[0]} pixels, and must be smaller than group "
+                f"'{group.id}' with {size[1]}x{size[0]}."
             )
     return size

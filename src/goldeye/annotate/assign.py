@@ -86,6 +86,15 @@ class Assigner(Answers):
         id = self._new(connection, me.id, given + 1)
         return (None if id is None else self._load(connection, id, me.id)), "done"
 
+    def again(self, person_id: int, assignment_id: str) -> tuple[Assignment, Share]:
+        """An assignment of this person as it stands. Raises UnknownAssignment for any other."""
+        with self.store.read() as connection:
+            work = self._load(connection, assignment_id, person_id)
+            if work.group not in self.groups:
+                raise UnknownAssignment("There is no such assignment.")
+            me = connection.execute(sa.select(person).where(person.c.id == person_id)).one()
+            return work, self._share(connection, me, self._open_rows(connection, person_id))
+
     def previous(self, person_id: int, before: str | None = None) -> tuple[Assignment | None, Share]:
         """The group given to a person before that one (None: the newest), closed practice left out."""
         c = assignment.c

@@ -66,12 +66,13 @@ class Figures:
             found = self._found
         progress, pace = _progress(self.store), _pace(self.store)
         left = progress["votes_wanted"] - progress["votes"]
-        hours = left / pace["groups_last_hour"] if pace["groups_last_hour"] else None
+        hours = left / pace["groups_an_hour"] if pace["groups_an_hour"] else None
         pace |= {"median_seconds": found["median_seconds"], "paper_seconds": PAPER_SECONDS, "hours_left": hours}
-        qualifies = _qualification_items(self.store) > 0
+        items = _items(self.store)
+        qualifies = items["qualification"] > 0
         people = [_about(one, qualifies) | found["people"].get(one.id, _NOTHING) for one in self.store.people()]
         shown = {key: found[key] for key in ("labels", "agreement", "study", "computed")}
-        return {"progress": progress, "pace": pace, "people": people, **shown}
+        return {"progress": progress, "pace": pace, "people": people, "gold_items": items["gold"], **shown}
 
     def outdate(self) -> None:
         """Something that the answers are compared with has changed."""
@@ -120,19 +121,26 @@ def _pace(store: Store) -> dict[str, Any]:
     ended = ended.where(vote.c.server_time > utc_now() - timedelta(hours=1))
     recent = ended.subquery()
     query = (
-        sa.select(sa.func.count(), sa.func.count(sa.distinct(assignment.c.person)))
+        sa.select(sa.func.count(), sa.func.count(sa.distinct(assignment.c.person)), sa.func.min(assignment.c.created))
         .join(recent, recent.c.assignment == assignment.c.id)
         .where(assignment.c.status == "complete", assignment.c.kind == "normal")
     )
     with store.read() as connection:
-        groups, people = connection.execute(query).one()
-    return {"groups_last_hour": groups, "people_last_hour": people}
+        groups, people, began = connection.execute(query).one()
+    # People who began ten minutes ago have not worked for an hour; less than five minutes tell too little.
+    worked = min(max(utc_now() - began, timedelta(minutes=5)), timedelta(hours=1)) if began else timedelta(hours=1)
+    return {
+        "groups_last_hour": groups,
+        "people_last_hour": people,
+        "groups_an_hour": groups * (timedelta(hours=1) / worked),
+    }
 
 
-def _qualification_items(store: Store) -> int:
+def _items(store: Store) -> Counter[str]:
+    """How many items of each kind there are."""
+    query = sa.select(item.c.kind, sa.func.count()).where(item.c.active).group_by(item.c.kind)
     with store.read() as connection:
-        query = sa.select(sa.func.count()).select_from(item).where(item.c.kind == "qualification", item.c.active)
-        return int(connection.execute(query).scalar_one())
+        return Counter(dict(connection.execute(query).all()))
 
 
 # People -------------------------------------------------------------------------------------------------------------

@@ -46,6 +46,12 @@ class NoSession(GoldeyeError):
     code = "no_session"
 
 
+class OtherPerson(GoldeyeError):
+    """The page that sends the request was opened by somebody else than the session is of now."""
+
+    code = "other_person"
+
+
 class OwnerOnly(GoldeyeError):
     """The request is for owners."""
 
@@ -63,6 +69,7 @@ STATUS = {
     OwnerOnly: 403,
     UnknownAssignment: 404,
     ClientIdUsed: 409,
+    OtherPerson: 409,
     Closed: 409,
     InvalidInput: 422,
     TooMany: 429,

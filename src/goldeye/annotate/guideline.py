@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,10 +24,11 @@ _DEFAULTS = {"label": "labels.md", "pair": "pairs.md", "rating": "ratings.md"}
 
 @dataclass(frozen=True)
 class Guideline:
-    """Sanitised HTML, whose pictures are at /api/guideline/0, 1, …, and those pictures as PNG."""
+    """Sanitised HTML, whose pictures are at /api/guideline/0, 1, …, and those pictures as PNG; `own`: the owner's."""
 
     html: str
     pictures: tuple[bytes, ...]
+    own: bool = True
 
 
 def read_guideline(path: Path) -> Guideline:
@@ -70,7 +71,7 @@ def default_guideline(kind: str) -> Guideline:
             raise InvalidInput(f"There is no example '{source}'.")
         return encode_png(draw_example(source))
 
-    return render(text, load)
+    return replace(render(text, load), own=False)
 
 
 def render(text: str, load: Callable[[str], bytes]) -> Guideline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,9 +119,11 @@ def serve_store(
             )
             token = store.invite(owners[0].name if owners else name, "owner", renew=bool(owners))
             link = person_link(base, token, "owner")
+        store.remember("address", base)
         ready(
             {
                 "address": base,
+                "owner_page": f"{base}/owner",
                 "owner_link": link,
                 "people": [one.name for one in people if one.state == "active" and one.role != "owner"],
                 **counts(),
@@ -145,16 +148,15 @@ def serve_dataset(
     address: Address,
     changes: Mapping[str, Any],
     database: str | None = None,
-    guideline: Path | None = None,
-    lr: Path | None = None,
     renew: bool = False,
     ready: Callable[[dict[str, Any]], None],
 ) -> None:
     """Serve the annotation of a dataset as `serve_store` does; `changes` are settings, None where they stay."""
-    text = read_guideline(guideline) if guideline else None
     with open_store(path, database, make=True) as (dataset, store):
         settings = changed_settings(store, changes)
-        app = dataset_app(dataset, store, settings=settings, address=address, guideline=text, lr=lr)
+        text = read_guideline(Path(settings.guideline)) if settings.guideline else None
+        inputs = Path(settings.lr) if settings.lr else None
+        app = dataset_app(dataset, store, settings=settings, address=address, guideline=text, lr=inputs)
 
         def counts() -> dict[str, Any]:
             return {
@@ -244,12 +246,14 @@ def dataset_app(
         GroupPictures(group.id, group.original, dict(group.candidates), inputs.get(group.id))
         for group in dataset.groups
     ]
+    made = json.dumps(dataset.enhancer_names)
     known = {given.group for given in store.assignments()}
-    if known and not known & {group.id for group in groups}:
+    if store.remembered("dataset") not in (None, made) or (known and not known & {group.id for group in groups}):
         raise InvalidInput(
-            f"The annotation database '{store.name}' belongs to another dataset: it knows none of these groups.",
+            f"The annotation database '{store.name}' belongs to another dataset.",
             hint="Give each dataset a database of its own.",
         )
+    store.remember("dataset", made)
     usual = DatasetSettings().labels
     told = {key.capitalize(): word for key, word in dataset.settings.labels.items() if usual.get(key) != word}
 
@@ -306,10 +310,11 @@ def _lr_inputs(folder: Path | None, dataset: Dataset) -> dict[str, Path]:
 # Gold items, candidates made elsewhere ------------------------------------------------------------------------------
 
 
-def set_gold_items(path: Path, table: Path, kind: str | None, database: str | None = None) -> int:
+def set_gold_items(path: Path, table: Path, kind: str | None, database: str | None = None) -> tuple[int, list[str]]:
     """Make the groups of a csv (group, candidate, label, and if wanted note) gold or qualification items.
 
-    Without a kind they are made normal again (the other columns are not needed then). All or none; returns how many.
+    Without a kind they are made normal again (the other columns are not needed then). All or none; returns how many,
+    and what the owner should know.
     Raises InvalidInput naming the line that does not fit.
     """
     from goldeye.dataset.csv_files import csv_lines, csv_value
@@ -323,7 +328,7 @@ def set_gold_items(path: Path, table: Path, kind: str | None, database: str | No
     if not needed <= set(header) or not set(header) <= {"group", "candidate", "label", "note"}:
         raise InvalidInput(f"'{table}' must have the columns group, candidate, label, and may have note.")
     expected: dict[str, dict[str, str]] = {}
-    notes: dict[str, str] = {}
+    notes: dict[str, list[str]] = {}
     with open_store(path, database, make=database is None) as (dataset, store):
         candidates = {group.id: group.candidates for group in dataset.groups}
         for line, cells in lines:
@@ -340,9 +345,17 @@ def set_gold_items(path: Path, table: Path, kind: str | None, database: str | No
             if kind is not None and labels.setdefault(row["candidate"], row["label"]) != row["label"]:
                 refuse(f"line {line}: candidate {row['candidate']} of group '{row['group']}' has two labels")
             if row.get("note"):
-                notes[row["group"]] = row["note"]
-        store.set_golds(kind, {group: (labels, notes.get(group)) for group, labels in expected.items()})
-    return len(expected)
+                notes.setdefault(row["group"], []).append(row["note"])
+        texts = {group: " ".join(dict.fromkeys(lines)) for group, lines in notes.items()}
+        store.set_golds(kind, {group: (labels, texts.get(group)) for group, labels in expected.items()})
+        voted = store.progress().by_group.keys() & expected.keys()
+        begun = {one.person for one in store.assignments() if one.kind == "normal"}
+    remarks = []
+    if kind is not None and voted:
+        remarks.append(f"{len(voted)} of them have votes already, which stay and count.")
+    if kind == "qualification" and begun:
+        remarks.append(f"{len(begun)} people have begun; they are asked these first when they go on.")
+    return len(expected), remarks
 
 
 def dataset_from_folders(path: Path, photos: Path, folders: Sequence[str]) -> Dataset:

@@ -25,6 +25,10 @@ class AnnotationSettings(BaseModel):
     pass_mark: float = Field(0.75, gt=0, le=1)  # share of right labels that passes the qualification
     gold_accuracy: float = Field(0.75, gt=0, lt=1)  # who is surely below this share on gold items is flagged
 
+    # Where they lie: the owner's own guideline, and LR inputs that annotators may look at.
+    guideline: str | None = None
+    lr: str | None = None
+
     @property
     def most_votes(self) -> int:
         """The most votes a group can count."""

@@ -96,6 +96,10 @@ class Store(Votes):
             if connection.execute(pseudonym).first() is not None:
                 raise InvalidInput(f"'{name}' is the pseudonym of another person.")
             known = connection.execute(sa.select(person).where(person.c.name == name)).one_or_none()
+            alike = sa.select(person.c.name).where(person.c.forgotten.is_(None), person.c.name != name)
+            for other in connection.execute(alike).scalars():
+                if known is None and other.casefold() == name.casefold():
+                    raise InvalidInput(f"'{name}' is too like '{other}', who has been invited already.")
             if known is None:
                 row = {
                     "name": name,
@@ -288,6 +292,17 @@ class Store(Votes):
         """What the annotation was last served with; None before the first time."""
         with self.read() as connection:
             return stored_settings(connection)
+
+    def remember(self, key: str, value: str) -> None:
+        """Keep a word about this annotation, such as the address it was last served at."""
+        with self.write() as connection:
+            connection.execute(sa.delete(meta).where(meta.c.key == key))
+            connection.execute(sa.insert(meta).values(key=key, value=value))
+
+    def remembered(self, key: str) -> str | None:
+        """What was kept under a key; None when nothing was."""
+        with self.read() as connection:
+            return connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar_one_or_none()
 
     def log(self, before: int | None = None, most: int = 100) -> list[LogEntry]:
         """The newest changes first, `most` at a time, those older than the entry `before`."""

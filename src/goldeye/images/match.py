@@ -92,7 +92,9 @@ def check_sizes(pictures: Mapping[str, Mapping[str, Path]], lr: str | None) -> N
             raise InvalidInput(f"The versions of '{name}' differ in size: {told}.")
         height, width = next(iter(sizes.values()))
         if small is not None and (
-            (height % small[0], width % small[1]) != (0, 0) or height * small[1] != width * small[0]
+            small == (height, width)
+            or (height % small[0], width % small[1]) != (0, 0)
+            or height * small[1] != width * small[0]
         ):
             raise InvalidInput(
                 f"The LR picture of '{name}' has {small[1]}x{small[0]} pixels, which is not {width}x{height} divided "

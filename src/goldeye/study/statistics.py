@@ -48,7 +48,7 @@ def resample(cells: Floats, times: int, seed: int) -> Floats:
 def interval(samples: Floats) -> list[float] | None:
     """Percentiles 2.5 and 97.5 of resampled figures; None where they are mostly undefined or do not vary at all."""
     defined = samples[np.isfinite(samples)]
-    if len(defined) < max(1, _DEFINED * len(samples)) or np.ptp(defined) == 0:
+    if len(defined) < max(1, _DEFINED * len(samples)) or np.ptp(defined) < 1e-9:
         return None
     low, high = np.percentile(defined, [2.5, 97.5])
     return [float(low), float(high)]

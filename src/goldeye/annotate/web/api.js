@@ -2,12 +2,27 @@
 
 /** A request that the server answered with an error. */
 export class Refused extends Error {
-  /** @param {number} status @param {string} message */
-  constructor(status, message) {
+  /** @param {number} status @param {string} message @param {string} [code] */
+  constructor(status, message, code = "") {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
+
+/** The code of the answer to a page whose browser is signed in as another person now. */
+export const OTHER_PERSON = "other_person";
+
+/** @type {number | null} */
+let person = null;
+
+/** Ask only as this person from now on: another link may be opened in the same browser. @param {number} id */
+export function actAs(id) {
+  person = id;
+}
+
+/** What every request to the server carries. @returns {Record<string, string>} */
+export const ownHeaders = () => ({ "X-Goldeye": "1", ...(person !== null && { "X-Goldeye-Person": String(person) }) });
 
 /**
  * @param {string} method
@@ -19,12 +34,13 @@ export async function request(method, path, body) {
   const response = await fetch(path, {
     method,
     credentials: "same-origin",
-    headers: { "X-Goldeye": "1", ...(body && { "Content-Type": "application/json" }) },
+    headers: { ...ownHeaders(), ...(body && { "Content-Type": "application/json" }) },
     body: body && JSON.stringify(body),
   });
   const answer = await response.json().catch(() => null);
   if (response.ok && answer !== null) return answer;
-  throw new Refused(response.ok ? 502 : response.status, answer?.error?.message ?? `The server answered ${response.status}.`);
+  const { message = `The server answered ${response.status}.`, code } = answer?.error ?? {};
+  throw new Refused(response.ok ? 502 : response.status, message, code);
 }
 
 /** True for what may work later: the server is away, overloaded or failing. @param {unknown} error */
@@ -125,8 +141,8 @@ export class Queue {
           continue;
         }
         const refused = /** @type {Refused} */ (error);
-        if (refused.status === 401) {
-          // The answers stay in storage, for the day the person has a valid link again.
+        if (refused.status === 401 || refused.code === OTHER_PERSON) {
+          // The answers stay in storage, for the day the person opens a valid link again.
           this.sending = false;
           this.onRefused(refused);
           return;

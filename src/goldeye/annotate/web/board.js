@@ -1,6 +1,6 @@
 // The panes on screen: the original and the versions with their buttons, side by side or one filling the screen.
 
-import { Pane, Viewer, arrange, make } from "./viewer.js";
+import { LEAST, Pane, Viewer, arrange, make } from "./viewer.js";
 
 /** @import { Task, Keys } from "./keys.js" */
 /** @import { Feedback, Pictures, Work } from "./deck.js" */
@@ -14,6 +14,7 @@ import { Pane, Viewer, arrange, make } from "./viewer.js";
 
 const ROW = 44; // CSS pixels of one row of buttons under a picture, with the space around it
 const TIGHT = { label: 300, pair: 0, rating: 330 }; // panes narrower than this need more rows
+const NARROW = 240; // in panes narrower than this three labels are too long for one row
 
 /** What a layer of a version's pane is. */
 const LAYERS = { version: 0, behind: 1, lr: 2 };
@@ -38,6 +39,7 @@ export class Board {
     this.work = null;
     this.chosen = 0;
     this.full = false;
+    this.guided = false; // the words beside the pictures may be shown
     this.base = LAYERS.version; // what the filling pane shows while no key is held
     /** @type {"flip" | "lr" | null} */
     this.held = null;
@@ -149,17 +151,18 @@ export class Board {
       caption = rating ? 4 * ROW : 2 * ROW;
       best = arrange(count, room, work, { gap, caption }, beside);
     }
-    const width = Math.max(best.width, 160);
-    const height = Math.max(best.height, 120);
+    const width = Math.max(best.width, LEAST.width);
+    const height = Math.max(best.height, LEAST.height);
     const columns = best.columns + beside;
     const used = columns * width + (columns - 1) * gap;
     root.classList.toggle("tight", tight);
+    root.classList.toggle("narrow", this.task.kind === "label" && width < NARROW);
     root.style.setProperty("--caption", `${caption}px`);
     root.style.setProperty("--columns", String(best.columns));
     root.style.setProperty("--inset", `${Math.max(Math.floor((room.width - used) / 2), 0)}px`); // whole pixels: sharp
     root.style.setProperty("--view-width", `${width}px`);
     root.style.setProperty("--view-height", `${height}px`);
-    this.guide.hidden = this.full || room.height - height - caption < 190;
+    this.guide.hidden = !this.guided || this.full || room.height - height - caption < 190;
     this.viewer.setWindow(width, height);
   }
 

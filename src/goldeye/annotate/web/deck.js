@@ -49,14 +49,19 @@ function newGroup(work, pictures, early = false) {
   return { work, pictures, undo: [], early, news: true, counted, feedback: null };
 }
 
+/** A server that is away is a TypeError, a picture that does not load a DOMException. @param {unknown} error */
+const isAway = (error) => error instanceof TypeError || error instanceof Refused;
+
 export class Deck {
   /**
    * @param {import("./api.js").Queue} queue
    * @param {(text: string) => void} onTrouble  told what it waits for
+   * @param {(away: boolean) => void} onAway  told whether the server answers
    */
-  constructor(queue, onTrouble) {
+  constructor(queue, onTrouble, onAway) {
     this.queue = queue;
     this.onTrouble = onTrouble;
+    this.onAway = onAway;
     /** @type {Group[]} */
     this.groups = [];
     this.at = -1;
@@ -95,10 +100,12 @@ export class Deck {
       try {
         await this.queue.empty(after);
         const work = await request("POST", "/api/next", { after });
+        this.onAway(false);
         if (work.finished || groups.some((group) => group.work.assignment === work.assignment)) return null;
         return newGroup(work, await loadPictures(work), true);
       } catch (error) {
         if (!isPassing(error)) return null;
+        if (isAway(error)) this.onAway(true);
         await pause(wait);
       }
     }
@@ -142,7 +149,7 @@ export class Deck {
   /** @param {Promise<Group | null>} group */
   async #waitFor(group) {
     let waiting = true;
-    pause(1000).then(() => waiting && this.queue.waiting.size === 0 && this.onTrouble("Loading the next group…"));
+    pause(1000).then(() => waiting && this.queue.waiting.size === 0 && this.onTrouble("Loading the next pictures…"));
     const loaded = await group;
     waiting = false;
     return loaded;
@@ -177,12 +184,13 @@ export class Deck {
   async #insist(ask) {
     for (let wait = 500; ; wait = Math.min(wait * 2, 5000)) {
       try {
-        return await ask();
+        const answer = await ask();
+        this.onAway(false);
+        return answer;
       } catch (error) {
         if (!isPassing(error)) throw error;
-        // A picture that does not load is a DOMException, a server that is away a TypeError.
-        const picture = !(error instanceof TypeError || error instanceof Refused);
-        this.onTrouble(picture ? "A picture cannot be loaded: trying again" : "Server away: trying again");
+        this.onTrouble(isAway(error) ? "Server away: trying again" : "A picture cannot be loaded: trying again");
+        if (isAway(error)) this.onAway(true);
         await pause(wait);
       }
     }

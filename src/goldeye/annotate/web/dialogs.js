@@ -134,13 +134,23 @@ export function askReason(onReason) {
   dialog.showModal();
 }
 
-/** @type {string | null} */
+/** @type {Promise<{html: string, own?: boolean}> | null} */
 let guideline = null;
+
+/** The guideline, asked for once. Throws like `request`. */
+export async function loadGuideline() {
+  guideline ??= request("GET", "/api/guideline");
+  try {
+    return await guideline;
+  } catch (error) {
+    guideline = null;
+    throw error;
+  }
+}
 
 /** Put the guideline into an element. Throws like `request`. @param {HTMLElement} place */
 export async function putGuideline(place) {
-  guideline ??= String((await request("GET", "/api/guideline")).html);
-  place.innerHTML = guideline; // sanitised by the server
+  place.innerHTML = (await loadGuideline()).html; // sanitised by the server
   // Markdown has no tables without a head: an empty one is no head.
   for (const head of place.querySelectorAll("thead")) if (!head.textContent?.trim()) head.remove();
 }
@@ -150,7 +160,7 @@ export async function showGuideline() {
   const place = byId("guideline-text");
   byId("guideline").showModal();
   try {
-    if (!place.hasChildNodes() || guideline === null) await putGuideline(place);
+    await putGuideline(place);
   } catch {
     place.textContent = "The guideline cannot be loaded at the moment. Please try again later.";
   }

@@ -11,14 +11,20 @@ function flipsWith({ kind }, reference) {
   return kind === "pair" && !reference ? "other" : "reference";
 }
 
-/** The few words beside the pictures. @param {Task} task @param {boolean} reference */
-export function writeGuide(task, reference) {
+/**
+ * The few words beside the pictures.
+ * @param {Task} task
+ * @param {boolean} reference
+ * @param {string} question  shown elsewhere; empty: none
+ */
+export function writeGuide(task, reference, question) {
   const { kind, labels, words } = task;
   byId("guide-title").textContent = {
     label: "What the labels mean",
     pair: "Which picture looks better?",
     rating: "Against the reference, it is",
   }[kind];
+  byId("guide-title").hidden = kind === "pair" && question !== "";
   const rows = kind === "pair" ? [] : labels;
   byId("guide-words").replaceChildren(
     ...rows.map((label) => {

@@ -1,5 +1,7 @@
 // What can be done with a key, with which one, and a person's own choice of keys.
 
+import { thing } from "./screens.js";
+
 /**
  * @typedef {{kind: "label" | "pair" | "rating", labels: string[], words: Record<string, string>}} Task
  * @typedef {{id: string, text: string, keys: string[]}} Action  with the keys that do it at first
@@ -40,11 +42,11 @@ export function actionsOf(task, lr) {
     ...answers,
     { id: "earlier", text: "Choose the version before", keys: [","] },
     { id: "later", text: "Choose the version after", keys: ["."] },
-    { id: "next", text: "Next group", keys: ["Enter"] },
-    { id: "back", text: "Back: the version before, then the group before", keys: ["Backspace"] },
-    { id: "previous", text: "Previous group", keys: ["b"] },
-    { id: "undo", text: "Undo", keys: ["u"] },
-    { id: "skip", text: "Skip this group, with a reason", keys: ["k"] },
+    { id: "next", text: `Next ${thing}`, keys: ["Enter"] },
+    { id: "back", text: `Back: the version before, then the ${thing} before`, keys: ["Backspace"] },
+    { id: "previous", text: `Previous ${thing}`, keys: ["b"] },
+    { id: "undo", text: "Undo, a skip too", keys: ["u"] },
+    { id: "skip", text: `Skip this ${thing}, with a reason`, keys: ["k"] },
     { id: "flip", text: `Hold: ${other} in the version’s place`, keys: ["f", " "] },
     ...(lr ? [{ id: "lr", text: "Hold: the low-resolution input", keys: ["l"] }] : []),
     { id: "full", text: "One picture fills the screen, and back", keys: ["x"] },

@@ -1,23 +1,23 @@
 // The annotator's page: guideline, practice, judge group after group, done.
 
-import { ActiveClock, Queue, Refused, isPassing, request } from "./api.js";
+import { ActiveClock, OTHER_PERSON, Queue, Refused, actAs, isPassing, request } from "./api.js";
 import { Board } from "./board.js";
 import { Deck } from "./deck.js";
-import { askReason, putGuideline, showGuideline, showHelp, wireDialogs } from "./dialogs.js";
+import { askReason, loadGuideline, putGuideline, showGuideline, showHelp, wireDialogs } from "./dialogs.js";
 import { writeGuide, writeKeys } from "./hints.js";
 import { wireButtons, wireHolds, wireKeys } from "./input.js";
 import { Keys } from "./keys.js";
 import {
-  announce, byId, explain, notice, saveState, say, showScreen, writeMessage, writeProgress,
+  announce, ask, byId, explain, nameThings, notice, saveState, say, showScreen, thing, writeMessage, writeProgress,
 } from "./screens.js";
 import { useTheme } from "./theme.js";
 
 /** @import { Task } from "./keys.js" */
-/** @import { Group, Progress } from "./deck.js" */
+/** @import { Group, Progress, Work } from "./deck.js" */
 
 /**
- * @typedef {{name: string, role: "annotator" | "owner", instance: string, title: string, task: Task, lr: boolean,
- *   reference: boolean}} Who
+ * @typedef {{id: number, name: string, role: "annotator" | "owner", instance: string, title: string, task: Task,
+ *   lr: boolean, reference: boolean}} Who
  */
 
 const REST = 25 * 60_000; // active ms after which a rest is proposed
@@ -47,6 +47,11 @@ let paces = [];
 let begun = 0; // of the group on screen, on the active clock
 let moving = false;
 let halted = false; // an error is on the screen: no group replaces it before it was read
+let coming = false; // the next group was asked for
+let away = false; // the server is
+let comparing = false; // with what is saved
+/** @type {Group | null} the group that was left out last, as long as nothing else was done */
+let skippedLast = null;
 
 // Screens -----------------------------------------------------------------------------------------------------------
 
@@ -65,11 +70,15 @@ function message(title, text, button, action) {
 /** @param {Refused} error @param {string} [title] */
 function refused(error, title = "An answer was not taken") {
   halted = true;
-  if (error.status === 401) {
+  if (error.code === OTHER_PERSON) {
+    const text = "Answers you gave before are kept here. Open your own link again to go on.";
+    message("This browser is signed in as somebody else now", text);
+    for (const id of ["progress", "saved", "tools"]) byId(id).hidden = true;
+  } else if (error.status === 401) {
     const text = "Please ask the owner of this annotation for a new one. What you have judged is kept.";
     message("Your link is not valid any more", text);
   } else {
-    message(title, `${error.message} Please go on: the group is shown as it is saved.`, "Go on", () => {
+    message(title, `${error.message} Please go on: the ${thing} is shown as it is saved.`, "Go on", () => {
       deck.reset();
       next();
     });
@@ -107,7 +116,8 @@ async function signIn(token) {
     const person = await request("POST", "/api/session", { token });
     window.history.replaceState(null, "", location.pathname);
     enter(person);
-    await read();
+    if (hasRead()) next();
+    else await read();
   } catch (error) {
     if (isPassing(error)) {
       message("The server does not answer", "Please try again in a moment.", "Try again", begin);
@@ -121,33 +131,80 @@ async function signIn(token) {
 /** Show the guideline, before the work. */
 async function read() {
   await putGuideline(byId("reading-text"));
-  byId("begin-button").onclick = next;
+  byId("begin-button").onclick = () => {
+    rememberRead();
+    next();
+  };
   show("reading");
   byId("begin-button").focus({ preventScroll: true });
+}
+
+/** Names the person and the store. */
+const place = () => `goldeye-read:${who.instance}:${who.id}`;
+
+/** The person has begun after the guideline before, in this browser. */
+function hasRead() {
+  try {
+    return localStorage.getItem(place()) !== null;
+  } catch {
+    return false; // no storage (private mode)
+  }
+}
+
+function rememberRead() {
+  try {
+    localStorage.setItem(place(), "1");
+  } catch {
+    // As above.
+  }
 }
 
 /** @param {Who} person */
 function enter(person) {
   who = person;
+  actAs(who.id);
+  nameThings(who.task);
   document.title = who.title || "Goldeye annotation";
   byId("name").textContent = who.name;
   byId("owner-link").hidden = who.role !== "owner";
-  queue = new Queue(`${who.instance}:${who.name}`, saveState, (error) => refused(error));
-  deck = new Deck(queue, explain);
+  queue = new Queue(`${who.instance}:${who.name}`, tellSaved, (error) => refused(error));
+  deck = new Deck(queue, explain, tellAway);
   keys = new Keys(who.task, who.lr);
   board.setTask(who.task);
   saveState({ waiting: queue.waiting.size, away: false });
   byId("hold-lr").hidden = !who.lr;
   byId("hold-flip").hidden = who.task.kind !== "pair" && !who.reference;
-  writeGuide(who.task, who.reference);
+  const question = who.task.kind === "label" ? "" : who.title;
+  if (question) ask(question);
+  writeGuide(who.task, who.reference, question);
   nameKeys();
+  guide();
+}
+
+/** What the labels mean stands beside the pictures, unless the guideline is the owner's own: then its text rules. */
+async function guide() {
+  const { own } = await loadGuideline().catch(() => ({ own: false }));
+  board.guided = !own;
+  board.fit();
+}
+
+/** @param {{waiting: number, away: boolean}} state */
+function tellSaved(state) {
+  saveState(state);
+  tellAway(state.away);
+}
+
+/** @param {boolean} state */
+function tellAway(state) {
+  if (away && !state) saveState({ waiting: queue.waiting.size, away: false });
+  away = state;
+  line();
 }
 
 function nameKeys() {
   board.nameKeys(keys);
   writeKeys(keys, who.task, who.reference, board.cards.length);
 }
-
 
 // From group to group -------------------------------------------------------------------------------------------------
 
@@ -170,17 +227,31 @@ async function move(step) {
 
 /** What Enter does: the next group, or in practice first how the answers were. */
 function forward() {
-  if (!group || moving || !canLeave()) return;
+  if (!group || moving) return;
+  if (!canLeave()) return say(missing());
   if (group.work.kind === "qualification" && !group.feedback) return move(feedback);
   if (group.feedback?.result) return result(group.feedback.result);
   return next();
 }
 
+/** What the group on screen still needs. */
+function missing() {
+  if (who.task.kind === "pair") return "No picture is preferred yet.";
+  const answers = deck.current?.work.answers ?? [];
+  const open = answers.flatMap((label, i) => (label === null ? [String(i + 1)] : []));
+  const what = who.task.kind === "rating" ? "rating" : "label";
+  if (open.length === 1) return `Version ${open[0]} has no ${what} yet.`;
+  return `Versions ${open.slice(0, -1).join(", ")} and ${open.at(-1)} have no ${what} yet.`;
+}
+
 function next() {
+  skippedLast = null;
   const left = deck.current;
   if (left && left.work.kind === "normal" && canLeave()) count(left);
   return move(async () => {
-    const came = await deck.next();
+    coming = true;
+    line();
+    const came = await deck.next().finally(() => (coming = false));
     if (halted) return;
     if (!("finished" in came)) return open(came);
     share = came.progress;
@@ -200,34 +271,41 @@ function count(left) {
 
 /** @param {string} reason */
 function finish(reason) {
-  const judged = `You have judged ${share.done === 1 ? "1 group" : `${share.done} groups`}, and every answer is saved.`;
+  const number = share.done === 1 ? `1 ${thing}` : `${share.done} ${thing}s`;
+  const judged = share.done === 0 ? "" : `You have judged ${number}, and every answer is saved.`;
+  const nothing = share.done === 0 && (reason === "quota" || reason === "done");
   if (reason === "paused") {
-    message("A pause", `The owner of this annotation has paused your work. ${judged}`, "Try again", next);
+    message("A pause", `The owner of this annotation has paused your work. ${judged}`, "Look again", next);
+  } else if (nothing) {
+    message("Nothing to judge", "There is nothing to judge for you at the moment.", "Look again", next);
   } else if (reason === "unqualified") {
     const text = "The practice round was not passed. Please ask the owner of this annotation how to go on.";
-    message("No work at the moment", text);
+    message("No work at the moment", text, "Look again", next);
   } else if (reason === "quota") {
     message(`Your share is done. Thank you, ${who.name}!`, `${judged} You can close this page.`, "Look for more", next);
   } else if (reason === "done") {
     message(`All done. Thank you, ${who.name}!`, `${judged} You can close this page.`, "Look for more", next);
   } else {
-    const text = "Another window of yours may have the group that comes next.";
-    message("Nothing to do here at the moment", text, "Try again", next);
+    const text = `Another window of yours may have the ${thing} that comes next.`;
+    message("Nothing to do here at the moment", text, "Look again", next);
   }
-  byId("message-back").hidden = share.done === 0 || reason === "unqualified";
+  byId("progress").hidden = share.total === 0 && share.done === 0;
+  byId("message-back").hidden = (share.done === 0 && deck.groups.length === 0) || reason === "unqualified";
 }
 
 /** To the group before the one on screen, if there is one whose answers can be changed. */
 function previous() {
   if (group?.work.kind === "qualification") return say("In practice there is no way back.");
+  skippedLast = null;
   return move(async () => {
     try {
       const before = await deck.previous();
+      if (halted) return;
       if (before) open(before, before.work.candidates.length - 1);
-      else say("This is the first group.");
+      else say(`This is the first ${thing}.`);
     } catch (error) {
       if (!isPassing(error)) throw error;
-      explain("Server away: the group before cannot be shown now");
+      explain(`Server away: the ${thing} before cannot be shown now`);
     }
   });
 }
@@ -288,7 +366,7 @@ function result({ passed, right, total, needed }) {
     message("Practice passed", `${counted} Now the work begins: there is no feedback any more.`, "Begin the work", next);
   } else {
     const text = "Thank you for trying. Please ask the owner of this annotation how to go on.";
-    message("Practice not passed", `${counted} ${text}`);
+    message("Practice not passed", `${counted} ${text}`, "Look again", next);
   }
 }
 
@@ -317,6 +395,7 @@ function put(position, label) {
   if (who.task.kind === "pair" && label !== null) work.answers.fill(null);
   work.answers[position] = label;
   work.skipped = false;
+  skippedLast = null;
   queue.add({ assignment: work.assignment, position, label, active_ms: clock.take() });
   announce(`Version ${position + 1}: ${label ?? "no label"}`);
 }
@@ -335,7 +414,11 @@ function give(position, label) {
   choose(who.task.kind === "pair" ? position : (open ?? position));
 }
 
+/** The last thing done was to skip a group, and U takes that back. */
+const canUnskip = () => skippedLast !== null && !moving && (!group || group.work.answers.every((label) => label === null));
+
 function undo() {
+  if (canUnskip()) return void previous();
   if (!group || !canAnswer()) return;
   const { answers } = group.work;
   // After a reload there is no history: then the chosen version's label is taken back.
@@ -355,6 +438,7 @@ function skip() {
     skipped.work.skipped = true;
     queue.add({ assignment: skipped.work.assignment, reason, active_ms: clock.take() });
     next();
+    skippedLast = skipped;
   });
 }
 
@@ -378,12 +462,45 @@ function update() {
   if (group) board.update(group.feedback);
   const practice = work?.kind === "qualification";
   byId("next").disabled = moving || !group || !canLeave();
-  byId("undo").disabled = !canAnswer() || !work || work.answers.every((label) => label === null);
+  byId("undo").disabled = !canUnskip() && (!canAnswer() || !work || work.answers.every((label) => label === null));
   byId("skip").disabled = !canAnswer() || practice;
   byId("previous").disabled = moving || practice;
-  byId("next-name").textContent = practice && !group?.feedback ? "Check" : deck?.back > 0 ? "Forward" : "Next group";
-  if (group && work?.skipped) notice("You skipped this group.", "An answer lifts that.");
-  else if (group && !group.feedback) byId("notice").hidden = true;
+  byId("next-name").textContent = practice && !group?.feedback ? "Check" : deck?.back > 0 ? "Forward" : `Next ${thing}`;
+  line();
+}
+
+/** The line above the pictures; in practice it says how the answers were. */
+function line() {
+  if (!group || group.feedback) return;
+  if (coming && away) notice("The server is away.", `The next ${thing} comes when the server is back.`);
+  else if (group.work.skipped) notice(`You skipped this ${thing}.`, "An answer lifts that.");
+  else byId("notice").hidden = true;
+}
+
+/** Somebody comes back to this window: another one may have answered the group on screen. */
+async function compare() {
+  const seen = group;
+  if (!seen || document.hidden || comparing || moving || seen.feedback || queue.waiting.size > 0) return;
+  comparing = true;
+  try {
+    const before = JSON.stringify(seen.work.answers);
+    /** @type {Work} */
+    const saved = await request("GET", `/api/work/${seen.work.assignment}`);
+    const untouched = group === seen && !moving && queue.waiting.size === 0 && before === JSON.stringify(seen.work.answers);
+    if (!untouched || before === JSON.stringify(saved.answers)) return;
+    seen.work.answers = saved.answers;
+    seen.work.skipped = saved.skipped;
+    seen.counted = saved.skipped ? "skipped" : saved.complete ? "done" : null;
+    seen.undo = [];
+    share = saved.progress;
+    progress();
+    update();
+    say("Answered in another window: shown as saved.");
+  } catch (error) {
+    if (error instanceof Refused && error.code === OTHER_PERSON) refused(error);
+  } finally {
+    comparing = false;
+  }
 }
 
 /** A version's number: chosen, or preferred where that is the question. @param {number} position */
@@ -425,7 +542,7 @@ wireKeys(board, () => keys, {
     later: () => choose(Math.min(board.chosen + 1, board.cards.length - 1)),
     fit: () => board.viewer.toggle(),
   },
-  message: { back: previous, previous },
+  message: { back: previous, previous, undo: () => skippedLast && previous() },
   anywhere: { help, guideline: showGuideline },
 });
 wireButtons({
@@ -448,5 +565,7 @@ wireButtons({
 wireHolds(board);
 wireDialogs();
 useTheme(byId("theme"));
+document.addEventListener("visibilitychange", compare);
+addEventListener("focus", compare);
 addEventListener("hashchange", () => location.reload()); // another personal link in the same tab
 begin();

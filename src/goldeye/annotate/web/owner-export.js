@@ -1,6 +1,6 @@
 // Taking the labels out, in every format of `goldeye labels export`.
 
-import { Refused } from "./api.js";
+import { Refused, ownHeaders } from "./api.js";
 import { byId, h, renew, sentence } from "./owner-dom.js";
 
 const FORMATS = [
@@ -58,7 +58,7 @@ function formatPanel({ id, name, text, names = false }) {
 
 /** @param {string} path @param {string} usual  the file's name when the server gives none @returns {Promise<string>} its name */
 async function download(path, usual) {
-  const response = await fetch(path, { credentials: "same-origin", headers: { "X-Goldeye": "1" } });
+  const response = await fetch(path, { credentials: "same-origin", headers: ownHeaders() });
   if (!response.ok) {
     const answer = await response.json().catch(() => null);
     throw new Refused(response.status, answer?.error?.message ?? `The server answered ${response.status}.`);

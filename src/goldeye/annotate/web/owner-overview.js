@@ -27,7 +27,7 @@ export function showOverview(overview) {
       begun && labels && [votesTable(labels, names), finalTable(labels, names)],
       begun && agreement && agreementTable(agreement, names),
       begun && labels && positives(labels),
-      settings(overview.settings ?? {}),
+      settings(overview),
     ),
     overview.computed && h("p", { class: "soft" }, `As of ${new Date(overview.computed).toLocaleTimeString("en-GB")}.`),
   );
@@ -83,8 +83,10 @@ function tile(name, value, under, part) {
 /** @param {number} share */
 const rate = (share) => `${Number((share * 100).toFixed(1))}\u00a0%`;
 
-/** @param {any} settings */
-function settings({ votes, order, lease_minutes, gold_rate, repeat_rate, quota, pass_mark, gold_accuracy }) {
+/** @param {any} overview */
+function settings({ task, gold_items, settings }) {
+  const { votes, order, lease_minutes, gold_rate, repeat_rate, quota, pass_mark, gold_accuracy } = settings;
+  const checks = task === "label" ? "gold items" : "attention checks";
   const sentences = [
     votes === "adaptive" ? "Two votes for each group, and a third where they differ." : votes && `${counted(votes, "vote")} for each group.`,
     order === "disagreement" ? "Groups on which people disagree come first." : order === "random" && "Groups come in random order.",
@@ -92,9 +94,9 @@ function settings({ votes, order, lease_minutes, gold_rate, repeat_rate, quota, 
     quota
       ? `A person is given at most ${counted(quota, "group")}, unless they have a limit of their own.`
       : "A person may do as many groups as there are.",
-    gold_rate
-      ? `${rate(gold_rate)} of the groups given out are gold items; who is right on less than ${rate(gold_accuracy)} of them stands out.`
-      : "No gold items are mixed in.",
+    gold_rate && gold_items
+      ? `${rate(gold_rate)} of the groups given out are ${checks}; who is right on less than ${rate(gold_accuracy)} of them stands out.`
+      : `No ${checks} are mixed in.`,
     repeat_rate ? `${rate(repeat_rate)} of the groups given out are shown to a person a second time.` : "No groups are repeated.",
     pass_mark && `The qualification, where there is one, is passed with ${rate(pass_mark)}.`,
   ];

@@ -1,6 +1,6 @@
 // The owner's page: from the link to the parts of the dashboard, and fresh figures every few seconds.
 
-import { Refused, isPassing, pause, request } from "./api.js";
+import { OTHER_PERSON, Refused, actAs, isPassing, pause, request } from "./api.js";
 import { byId, sentence } from "./owner-dom.js";
 import { showExport } from "./owner-export.js";
 import { leaveGroup, openGroup } from "./owner-group.js";
@@ -13,7 +13,7 @@ const EVERY_MS = 5000;
 const PARTS = ["overview", "people", "groups", "group", "export", "log"];
 
 /**
- * @typedef {{name: string, role: string, title?: string, task?: {kind: string, labels: string[]}}} Who
+ * @typedef {{id: number, name: string, role: string, title?: string, task?: {kind: string, labels: string[]}}} Who
  */
 
 /** @type {Who | null} */
@@ -44,8 +44,13 @@ function message(title, text, { again, work = false } = {}) {
   show("message");
 }
 
-/** The session is over, or never was one of an owner. @param {unknown} error @returns {boolean} whether that is it */
+/** The session is over, or never was this owner's. @param {unknown} error @returns {boolean} whether that is it */
 function signedOut(error) {
+  if (error instanceof Refused && error.code === OTHER_PERSON) {
+    who = null;
+    message("This browser is signed in as somebody else now", "Open your own link again to go on.");
+    return true;
+  }
   if (!(error instanceof Refused) || (error.status !== 401 && error.status !== 403)) return false;
   who = null;
   message("Please open your owner’s link",
@@ -92,6 +97,7 @@ function enter(person) {
     return;
   }
   who = person;
+  actAs(person.id);
   byId("who").textContent = person.name;
   byId("brand").textContent = person.title || "Goldeye";
   document.title = `${person.title || "Goldeye"}: the owner’s page`;

@@ -1,9 +1,28 @@
 // What the page says around the pictures: which screen is seen, messages, progress, and whether all is saved.
 
 /** @import { Progress, Work } from "./deck.js" */
+/** @import { Task } from "./keys.js" */
 
 /** @param {string} id @returns {any} */
 export const byId = (id) => document.getElementById(id);
+
+/** What is judged at one time. */
+export let thing = "group";
+
+/** Call it by its name wherever it is named. @param {Task} task */
+export function nameThings({ kind }) {
+  thing = { label: "group", pair: "pair", rating: "picture" }[kind];
+  for (const element of document.querySelectorAll("[data-thing]")) element.textContent = thing;
+}
+
+/** Show a study's question above the guideline and above the pictures. @param {string} question */
+export function ask(question) {
+  for (const id of ["reading-title", "desk-title"]) {
+    byId(id).textContent = question;
+    byId(id).classList.remove("unseen");
+  }
+  byId("desk-title").title = question;
+}
 
 /** @param {"start" | "reading" | "message" | "desk"} screen @param {boolean} known  the person is signed in */
 export function showScreen(screen, known) {
@@ -27,6 +46,7 @@ export const announce = (text) => (byId("announce").textContent = text);
 
 /** Said to all, until the next key or touch. @param {string} text */
 export function say(text) {
+  announce(text);
   byId("toast").textContent = text;
   byId("toast").hidden = false;
 }
@@ -58,12 +78,12 @@ export function writeProgress(share, back, practice, paces) {
   byId("progress-bar").max = Math.max(practice ? practice.of : share.total, 1);
   byId("progress-bar").value = practice ? practice.number - 1 : share.done;
   let text = `${share.done} of ${share.total}`;
-  if (back > 0) text = back === 1 ? "1 group back" : `${back} groups back`;
+  if (back > 0) text = back === 1 ? `1 ${thing} back` : `${back} ${thing}s back`;
   if (practice) text = `Practice ${practice.number} of ${practice.of}`;
   byId("progress-text").textContent = text;
   const middle = [...paces].sort((a, b) => a - b)[Math.floor(paces.length / 2)];
   byId("pace").hidden = middle === undefined || practice !== null;
-  byId("pace").textContent = `${Math.max(Math.round(middle ?? 0), 1)} s a group`;
+  byId("pace").textContent = `${Math.max(Math.round(middle ?? 0), 1)} s a ${thing}`;
 }
 
 /** A line above the pictures. @param {string} title @param {string} text */

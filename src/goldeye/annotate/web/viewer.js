@@ -228,6 +228,9 @@ export class Viewer {
   }
 }
 
+/** The smallest window, in CSS pixels: where there is less room, the page scrolls. */
+export const LEAST = { width: 160, height: 120 };
+
 /**
  * The number of columns beside the original's column that lets the pictures be largest, and the size of a window.
  * @param {number} count  windows beside the original (or all, where there is none)
@@ -237,11 +240,12 @@ export class Viewer {
  * @param {number} [beside]  columns for the original: 1, or 0 where there is none
  */
 export function arrange(count, room, picture, around, beside = 1) {
-  let best = { columns: 1, width: 0, height: 0, size: -1 };
+  let best = { columns: 1, width: 0, height: 0, size: -Infinity };
   for (let columns = 1; columns <= count; columns++) {
     const rows = Math.ceil(count / columns);
     const width = Math.floor((room.width - (columns - 1 + beside) * around.gap) / (columns + beside));
     const height = Math.floor((room.height - (rows - 1) * around.gap) / rows) - around.caption;
+    if (columns > 1 && width < LEAST.width) break; // rather more rows than panes beyond the edge
     const size = Math.min(width / picture.width, height / picture.height);
     if (size > best.size) best = { columns, width, height, size };
   }
