@@ -415,7 +415,7 @@ function give(position, label) {
 }
 
 /** The last thing done was to skip a group, and U takes that back. */
-const canUnskip = () => skippedLast !== null && !moving && (!group || group.work.answers.every((label) => label === null));
+const canUnskip = () => skippedLast !== null && !moving && !group?.work.answers.some((label) => label !== null);
 
 function undo() {
   if (canUnskip()) return void previous();
@@ -462,7 +462,8 @@ function update() {
   if (group) board.update(group.feedback);
   const practice = work?.kind === "qualification";
   byId("next").disabled = moving || !group || !canLeave();
-  byId("undo").disabled = !canUnskip() && (!canAnswer() || !work || work.answers.every((label) => label === null));
+  const answered = work?.answers.some((label) => label !== null) ?? false;
+  byId("undo").disabled = !canUnskip() && !(canAnswer() && answered);
   byId("skip").disabled = !canAnswer() || practice;
   byId("previous").disabled = moving || practice;
   byId("next-name").textContent = practice && !group?.feedback ? "Check" : deck?.back > 0 ? "Forward" : `Next ${thing}`;
@@ -486,8 +487,9 @@ async function compare() {
     const before = JSON.stringify(seen.work.answers);
     /** @type {Work} */
     const saved = await request("GET", `/api/work/${seen.work.assignment}`);
-    const untouched = group === seen && !moving && queue.waiting.size === 0 && before === JSON.stringify(seen.work.answers);
-    if (!untouched || before === JSON.stringify(saved.answers)) return;
+    const now = JSON.stringify(seen.work.answers);
+    if (group !== seen || moving || queue.waiting.size > 0 || now !== before) return; // it was answered here meanwhile
+    if (before === JSON.stringify(saved.answers)) return;
     seen.work.answers = saved.answers;
     seen.work.skipped = saved.skipped;
     seen.counted = saved.skipped ? "skipped" : saved.complete ? "done" : null;

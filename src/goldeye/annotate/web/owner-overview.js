@@ -57,7 +57,7 @@ function tiles({ task, progress, pace }) {
     tile("Votes", number(votes), `of ${number(wanted)} wanted`, [votes, wanted]),
     tile("In the last hour", counted(pace.groups_last_hour, "group"), doers),
     tile("Time for a group", pace.median_seconds === null ? DASH : `${number(pace.median_seconds, 1)}\u00a0s`, paper),
-    tile("Left", left(pace.hours_left, votes >= wanted), unknown ? "not known yet" : "at the pace of the last hour"),
+    tile("Left", left(pace.hours_left, votes >= wanted), unknown ? "not known yet" : "at the present pace"),
   );
 }
 
