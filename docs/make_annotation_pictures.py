@@ -66,7 +66,8 @@ def vote(store: Store, app: object) -> None:
             if work is None:
                 break
             for position, key in enumerate(work.order):
-                label = "Positive" if name == "Dana" else chance.choices(("Positive", "Similar", "Negative"), usual[key])[0]
+                label = chance.choices(("Positive", "Similar", "Negative"), usual[key])[0]
+                label = "Positive" if name == "Dana" else label
                 spent = chance.randrange(3000, 7500) if name != "Dana" else 900
                 assigner.answer(
                     person, work.id, position, label, client_id=f"picture-{number}-{turn}-{position}", active_ms=spent
