@@ -290,7 +290,7 @@ def test_safety_headers_and_cookie(site: Site) -> None:
     assert "samesite=strict" in cookie
     assert cookie.startswith(f"goldeye-{site.store.instance}=")
     who = ada.signed_in.json()
-    assert set(who) == {"name", "role", "instance", "title", "task", "lr", "reference"}
+    assert set(who) == {"id", "name", "role", "instance", "title", "task", "lr", "reference"}
     assert (who["name"], who["role"], who["instance"]) == ("Ada", "annotator", site.store.instance)
     assert who["task"]["labels"] == ["Positive", "Similar", "Negative"]
     for answer in (ada.http.get("/"), ada.http.get("/static/main.js"), ada.http.get("/nowhere"), ada.signed_in):

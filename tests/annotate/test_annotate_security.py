@@ -48,6 +48,7 @@ ANNOTATORS = {
     "/api/skip",
     "/api/feedback",
     "/api/picture/{assignment}/{number}",
+    "/api/work/{assignment}",
 }
 PAGES = {"/", "/owner", "/api-docs", "/static"}
 PLACEHOLDERS = {"number": "1", "assignment": "x" * 24}

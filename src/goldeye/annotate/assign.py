@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from goldeye.annotate.answers import Answers
-from goldeye.annotate.schema import assignment, item, open_item, person
+from goldeye.annotate.schema import assignment, item, open_item, person, special_item
 from goldeye.annotate.store import stored_settings
 from goldeye.annotate.work import (
     Assignment,
@@ -143,7 +143,8 @@ class Assigner(Answers):
     def _unseen(self, person_id: int, kind: str) -> sa.Select[Any]:
         """Items of a kind that a person has not had in any form, in the order of their ranks."""
         had = sa.exists().where(assignment.c.group == item.c.id, assignment.c.person == person_id)
-        return sa.select(item.c.id).where(item.c.kind == kind, item.c.active, ~had).order_by(item.c.rank)
+        known = sa.true() if kind == "normal" else special_item  # said for itself, for the index
+        return sa.select(item.c.id).where(known, item.c.kind == kind, item.c.active, ~had).order_by(item.c.rank)
 
     def _open(self, connection: sa.Connection, person_id: int, number: int) -> Iterator[sa.Select[Any]]:
         """Normal groups that want votes and that a person has not had: queries, of which the first with a row counts.
@@ -222,7 +223,7 @@ class Assigner(Answers):
             return None
         if me.qualified == "failed":
             return None, Share(0, 0, "unqualified")
-        items = sa.select(sa.func.count()).where(item.c.kind == "qualification", item.c.active)
+        items = sa.select(sa.func.count()).where(special_item, item.c.kind == "qualification", item.c.active)
         total = connection.execute(items).scalar_one()
         if total == 0:
             return None
@@ -258,9 +259,9 @@ class Assigner(Answers):
             .join(item, item.c.id == c.group)
             .where(c.person == person_id, waiting, c.kind != "qualification", item.c.active)
             .where((c.status == "leased") | reopened)
-            .order_by(c.number)
         )
-        return list(connection.execute(query))
+        # Sorted here: with an order SQLite would rather walk through all that the person ever had.
+        return sorted(connection.execute(query), key=lambda row: int(row.number))
 
     def _lease(self, connection: sa.Connection, row: Any) -> Assignment:
         """Give an open assignment (again)."""

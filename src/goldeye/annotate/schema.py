@@ -85,7 +85,10 @@ item = sa.Table(
     sa.Column("note", sa.String),
     sa.CheckConstraint(sa.column("kind").in_(ITEM_KINDS), name="known_item_kind"),
 )
-open_item = sa.and_(item.c.kind == "normal", item.c.active, item.c.taken < item.c.needed)
+# No parameter: SQLite then takes what a partial index says for granted.
+_normal_item: sa.ColumnElement[str] = sa.literal_column("'normal'")
+open_item = sa.and_(item.c.kind == _normal_item, item.c.active, item.c.taken < item.c.needed)
+special_item = item.c.kind != _normal_item
 sa.Index("item_open", item.c.taken.desc(), item.c.rank, sqlite_where=open_item, postgresql_where=open_item)
 sa.Index(
     "item_disputed",
@@ -95,6 +98,7 @@ sa.Index(
     sqlite_where=open_item,
     postgresql_where=open_item,
 )
+sa.Index("item_special", item.c.kind, item.c.rank, sqlite_where=special_item, postgresql_where=special_item)
 assignment = sa.Table(
     "assignment",
     tables,
@@ -112,8 +116,8 @@ assignment = sa.Table(
     one_of("kind", KINDS),
     one_of("status", STATUSES),
 )
-sa.Index("assignment_group", assignment.c.group, assignment.c.kind, assignment.c.status)
-sa.Index("assignment_person", assignment.c.person, assignment.c.status)
+sa.Index("assignment_group", assignment.c.group, assignment.c.person, assignment.c.kind, assignment.c.status)
+sa.Index("assignment_person", assignment.c.person, assignment.c.status, assignment.c.kind, assignment.c.group)
 sa.Index("assignment_number", assignment.c.person, assignment.c.number, unique=True)
 _leased = assignment.c.status == "leased"
 sa.Index("assignment_lease", assignment.c.leased_until, sqlite_where=_leased, postgresql_where=_leased)

@@ -33,7 +33,9 @@ def upgrade() -> None:
     _fill()
     op.create_index("person_pseudonym", "person", ["pseudonym"], unique=True)
     op.drop_index("ix_assignment_person", "assignment")
-    op.create_index("assignment_person", "assignment", ["person", "status"])
+    op.create_index("assignment_person", "assignment", ["person", "status", "kind", "group"])
+    op.drop_index("assignment_group", "assignment")
+    op.create_index("assignment_group", "assignment", ["group", "person", "kind", "status"])
     op.create_index("assignment_number", "assignment", ["person", "number"], unique=True)
     leased = sa.text("status = 'leased'")
     op.create_index("assignment_lease", "assignment", ["leased_until"], sqlite_where=leased, postgresql_where=leased)
@@ -62,6 +64,8 @@ def upgrade() -> None:
     for name, columns in (("item_open", ["taken", "rank"]), ("item_disputed", ["disagreement", "taken", "rank"])):
         keys = [sa.text(f"{column} DESC") if column != "rank" else column for column in columns]
         op.create_index(name, "item", keys, sqlite_where=on_sqlite, postgresql_where=on_postgresql)
+    special = sa.text("kind != 'normal'")
+    op.create_index("item_special", "item", ["kind", "rank"], sqlite_where=special, postgresql_where=special)
     op.create_table(
         "log",
         sa.Column("id", sa.Integer, primary_key=True),
