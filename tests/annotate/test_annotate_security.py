@@ -775,8 +775,11 @@ def test_the_safety_headers_are_on_every_answer(site: Site, monkeypatch: pytest.
 
     monkeypatch.setattr(site.app.state.site.assigner, "claim", broken)
     answers["broken"] = ada.http.post("/api/next")
-    many(site.base, 400, lambda n: "")
-    answers["too many"] = plain.get("/static/main.js")
+    for _ in range(20):  # the pace allows one more every 20 ms, which may come between
+        many(site.base, 400, lambda n: "")
+        answers["too many"] = plain.get("/static/main.js")
+        if answers["too many"].status_code == 429:
+            break
     expected = {"page": 200, "not modified": 304, "part": 206, "bad part": 416, "redirect": 307, "foreign": 403}
     expected |= {"host": 400, "picture": 200, "too large": 413, "method": 405, "broken": 500, "too many": 429}
     assert {name: answers[name].status_code for name in expected} == expected
