@@ -19,7 +19,6 @@ KINDS = ("normal", "gold", "repeat", "qualification")
 # expired: abandoned or skipped, its place went back. surplus: completed after its place was taken; kept, never counted.
 STATUSES = ("leased", "complete", "expired", "surplus")
 ITEM_KINDS = ("normal", "gold", "qualification")
-QUALIFIED = ("passed", "failed")
 
 
 class UtcTime(sa.TypeDecorator[datetime]):
