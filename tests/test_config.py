@@ -64,6 +64,8 @@ def test_paper_settings_of_the_hggt_recipes():
         ("hggt/rrdb-pretrain", ["optimizer.betas=[1, 2]"], "optimizer.betas.0"),
         ("hggt/rrdb-pretrain", ["optimizer.lr=.inf"], "optimizer.lr"),
         ("hggt/rrdb-pretrain", ["seed=99999999999999999999"], "seed"),
+        ("hggt/rrdb-pretrain", ["nonfinite=3"], "'nonfinite' should hold settings (key: value), not 3"),
+        ("hggt/rrdb-pretrain", ["optimizer.milestones=5"], "'optimizer.milestones' should hold a list, not 5"),
         ("hggt/rrdb-pretrain", ["losses.adversarial.kind=vanilla"], "has no losses.adversarial"),
     ],
 )

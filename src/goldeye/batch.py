@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from goldeye.runtime import is_main_process
+
 T = TypeVar("T")
 
 _quiet = False
@@ -30,7 +32,7 @@ def set_quiet(quiet: bool) -> None:
 
 def shows_progress() -> bool:
     """Bars go to stderr, and only where a person can see them."""
-    return not _quiet and sys.stderr.isatty()
+    return not _quiet and sys.stderr.isatty() and is_main_process()
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -11,6 +11,7 @@ import typer
 
 from goldeye import batch
 from goldeye.errors import unknown_name
+from goldeye.runtime import is_main_process
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bars.", callback=lambda v: batch.set_quiet(v))]
@@ -32,7 +33,9 @@ Form = Annotated[str, typer.Option("--format", help="text, md, csv or json.", ca
 
 
 def print_document(command: str, document: dict[str, Any], as_json: bool, text: Callable[[], str]) -> None:
-    """One JSON document, or the text for people."""
+    """One JSON document, or the text for people; of several processes that torchrun started, the first prints it."""
+    if not is_main_process():
+        return
     if as_json:
         typer.echo(json.dumps({"schema": f"goldeye.{command}/1"} | document, allow_nan=False))
     else:

@@ -25,36 +25,97 @@ class Strict(BaseModel):
 class NetworkConfig(Strict):
     """A network: a named architecture, overrides of its full configuration, and weights to start from."""
 
-    architecture: str
+    architecture: str = Field(
+        description="a name of `goldeye models list`, or community: what spandrel finds in `init`"
+    )
     settings: dict[str, Any] = Field(default_factory=dict, description="overrides of the architecture's configuration")
     init: str | None = Field(None, description="weights file or run folder to start from")
+
+    @model_validator(mode="after")
+    def _community_needs_weights(self) -> Self:
+        if self.architecture == "community" and (self.init is None or self.settings):
+            raise ValueError("architecture 'community' is the network of a weights file: set init, and no settings")
+        return self
+
+
+def _as_paths(value: Any) -> Any:
+    """YAML takes folders named 2024 or 2024-05-01 for a number and a date."""
+    if isinstance(value, dict):
+        raise ValueError("a path is expected, or a list of paths")
+    if isinstance(value, (list, tuple)):
+        return tuple(str(one) for one in value)
+    return value if value is None else str(value)
+
+
+_File = Annotated[Path | None, BeforeValidator(_as_paths)]
+_Folders = Annotated[Path | Annotated[tuple[Path, ...], Field(min_length=1)] | None, BeforeValidator(_as_paths)]
+
+
+def _tuple(paths: Path | tuple[Path, ...] | None) -> tuple[Path, ...]:
+    return () if paths is None else paths if isinstance(paths, tuple) else (paths,)
 
 
 class DataConfig(Strict):
     """What the samples are made of. A sample depends on (seed, sample number) alone."""
 
-    # YAML takes folders named 2024 or 2024-05-01 for a number and a date.
-    path: Annotated[Path | None, BeforeValidator(lambda value: value if value is None else str(value))] = Field(
-        None, description="a folder of photos, or a dataset of patch groups"
+    path: _Folders = Field(
+        None, description="a folder of photos, several, a dataset of patch groups, or what `goldeye pack` made"
     )
-    source: Literal["photos", "dataset"] = "photos"
+    source: Literal["photos", "pairs", "dataset"] = "photos"
+    lr_path: _Folders = Field(None, description="of pairs: the LR pictures, named as those of data.path")
+    meta_info: _File = Field(None, description="a text file with the pictures to use, a line each")
     target: Literal["original", "positive", "positive+negative"] = "original"
     split: str | None = Field(None, description="of a dataset with splits; train unless given")
     min_votes: int = Field(1, ge=1, description="votes a candidate of a dataset needs for its label to count")
-    degradation: str = "hggt"
+    degradation: str | None = Field(None, description="a preset or a YAML pipeline (hggt); pairs have none")
+    usm: bool | None = Field(None, description="LR and gt_usm of the sharpened GT; unless given, as the preset says")
+    noise_bank: _File = Field(None, description="a bank whose noise is added to the LR pictures (EDL Eq. 11)")
     crop: int = Field(256, ge=16, description="side of the GT crop in pixels")
     batch: int = Field(12, ge=1)
     augment: Literal["none", "flip", "flip+rotate"] = "flip"
     workers: int = Field(0, ge=0)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """`path` as a tuple, empty where there is none."""
+        return _tuple(self.path)
+
+    @property
+    def lr_paths(self) -> tuple[Path, ...]:
+        """`lr_path` as a tuple, empty where there is none."""
+        return _tuple(self.lr_path)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_degradation(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("source") != "pairs":
+            return {"degradation": "hggt"} | values
+        return values
+
     @model_validator(mode="after")
-    def _target_needs_labels(self) -> Self:
-        if self.source == "photos" and self.target != "original":
+    def _degrades_what_has_no_lr(self) -> Self:
+        if self.source == "pairs" and self.degradation is not None:
+            raise ValueError("pairs have their LR pictures: data.degradation must be null")
+        if self.source != "pairs" and self.degradation is None:
+            raise ValueError(f"source '{self.source}' needs data.degradation")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_source(self) -> Self:
+        if self.source != "dataset" and self.target != "original":
             raise ValueError(f"target '{self.target}' needs labels: set data.source to 'dataset'")
-        if self.source == "photos" and self.split is not None:
-            raise ValueError("a folder of photos has no splits: data.split is for datasets")
+        if self.source != "dataset" and self.split is not None:
+            raise ValueError(f"source '{self.source}' has no splits: data.split is for datasets")
         if self.target == "original" and self.min_votes != 1:
             raise ValueError("target 'original' takes every group: data.min_votes is for targets with labels")
+        if self.source != "pairs" and self.lr_path is not None:
+            raise ValueError("data.lr_path is for pairs: set data.source to 'pairs'")
+        if self.source == "dataset" and self.meta_info is not None:
+            raise ValueError("data.meta_info is for photos and pairs")
+        if self.lr_paths and len(self.paths) != len(self.lr_paths):
+            raise ValueError(f"{len(self.paths)} folders of GT and {len(self.lr_paths)} of LR pictures do not pair up")
+        if self.source == "dataset" and len(self.paths) > 1:
+            raise ValueError("source 'dataset' takes one dataset as data.path")
         return self
 
 
@@ -106,6 +167,7 @@ class LossConfig(Strict):
     """The generator's terms; an absent term is not computed."""
 
     pixel: float = Field(1.0, ge=0)
+    pixel_kind: Literal["l1", "mse"] = "l1"
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
     negative: NegativeConfig | None = None
@@ -117,8 +179,43 @@ class OptimizerConfig(Strict):
 
     lr: float = Field(1e-4, gt=0)
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
-    milestones: tuple[int, ...] = ()
-    gamma: float = 0.5
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    gamma: float = Field(0.5, gt=0)
+    clip: float | None = Field(None, gt=0, description="norm that the generator's gradients are clipped to")
+
+
+class NonFiniteConfig(Strict):
+    """What follows steps whose loss or gradient is not finite; each is left out, and its batch kept."""
+
+    limit: int = Field(5, ge=1, description="such steps in a row that are too many")
+    action: Literal["stop", "rollback"] = Field(
+        "stop", description="then stop, or go back to the last checkpoint with a lower rate"
+    )
+    factor: float = Field(0.5, gt=0, lt=1, description="of the rates, at each going back")
+    rollbacks: int = Field(3, ge=1, description="goings back before the run stops after all")
+
+
+class ValidationSet(Strict):
+    """Pictures to look at during training: pairs, or ground truth and the degradation that makes its LR."""
+
+    gt: Path
+    lr: Path | None = Field(None, description="folder of LR pictures of the same names")
+    degradation: str | None = Field(None, description="preset that makes the LR pictures, seeded; without `lr`")
+
+    @model_validator(mode="after")
+    def _one_source_of_lr(self) -> Self:
+        if (self.lr is None) == (self.degradation is None):
+            raise ValueError("a validation set has either lr or degradation")
+        return self
+
+
+class ValidationConfig(Strict):
+    """Metrics on named sets while training; the checkpoint that is best by each is kept."""
+
+    sets: dict[Annotated[str, Field(pattern=r"^[\w-]+$")], ValidationSet] = Field(min_length=1)
+    metrics: tuple[str, ...] = Field(("psnr_y", "ssim_y"), min_length=1)
+    every: int = Field(5000, ge=1)
+    pictures: int = Field(4, ge=0, description="pictures a set that are saved each time")
 
 
 class TrainConfig(Strict):
@@ -126,41 +223,47 @@ class TrainConfig(Strict):
 
     summary: str = ""
     table: str = Field("", description="the paper's table and row that this recipe is")
-    method: Literal["pixel", "gan", "hggt", "ldl"]
+    method: Literal["pixel", "gan", "hggt", "ldl", "locnet", "adatarget", "adatarget-gan", "edl"]
     scale: int = Field(4, ge=1)
     steps: int = Field(ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
     generator: NetworkConfig
     discriminator: NetworkConfig | None = None
+    locnet: NetworkConfig | None = Field(None, description="AdaTarget's network that moves patches")
     data: DataConfig
     losses: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights; 0 switches them off")
+    weights: Literal["averaged", "plain"] = Field("averaged", description="which weights are saved for use")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients make one update")
     precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = Field(True, description="memory layout of pictures; faster convolutions")
+    compile: bool = Field(False, description="compile the networks first (torch.compile)")
     log_every: int = Field(100, ge=1)
     checkpoint_every: int = Field(5000, ge=1)
     keep_checkpoints: int = Field(3, ge=1)
-    nonfinite_limit: int = Field(5, ge=1, description="non-finite steps in a row before the run stops")
+    nonfinite: NonFiniteConfig = NonFiniteConfig()
+    validation: ValidationConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        adversarial, negative, artifact = {
-            "pixel": (False, False, False),
-            "gan": (True, False, False),
-            "hggt": (True, True, False),
-            "ldl": (True, False, True),
-        }[self.method]
-        if self.losses.perceptual is not None and self.method == "pixel":
-            raise ValueError("method 'pixel' has no perceptual term; use method 'gan'")
-        for name, setting, wanted in (
-            ("losses.adversarial", self.losses.adversarial, adversarial),
-            ("discriminator", self.discriminator, adversarial),
-            ("losses.negative", self.losses.negative, negative),
-            ("losses.artifact", self.losses.artifact, artifact),
+        parts = _PARTS[self.method]
+        for name, setting in (
+            ("losses.perceptual", self.losses.perceptual),
+            ("losses.adversarial", self.losses.adversarial),
+            ("losses.negative", self.losses.negative),
+            ("losses.artifact", self.losses.artifact),
+            ("discriminator", self.discriminator),
+            ("locnet", self.locnet),
         ):
-            if (setting is not None) != wanted:
-                raise ValueError(f"method '{self.method}' {'needs' if wanted else 'has no'} {name}")
-        if negative and self.data.target != "positive+negative":
+            if setting is None and name in parts and name not in _OPTIONAL:
+                raise ValueError(f"method '{self.method}' needs {name}")
+            if setting is not None and name not in parts:
+                raise ValueError(f"method '{self.method}' has no {name}")
+        losses = (self.losses.perceptual, self.losses.adversarial, self.losses.negative, self.losses.artifact)
+        if self.losses.pixel == 0 and self.method != "locnet" and not any(term and term.weight for term in losses):
+            raise ValueError("no term of the loss has a weight")
+        if self.method == "hggt" and self.data.target != "positive+negative":
             raise ValueError("method 'hggt' trains on data.target 'positive+negative'")
         if self.losses.artifact is not None and self.losses.artifact.stage == "refined" and not self.ema:
             raise ValueError("the refined artifact map compares with averaged weights: set ema above 0")
@@ -169,9 +272,36 @@ class TrainConfig(Strict):
         return self
 
 
+_GAN = {"losses.perceptual", "losses.adversarial", "discriminator"}
+_OPTIONAL = {"losses.perceptual"}
+# What each method uses beside the generator, its data and the pixel term.
+_PARTS: dict[str, set[str]] = {
+    "pixel": set(),
+    "gan": _GAN,
+    "hggt": _GAN | {"losses.negative"},
+    "ldl": _GAN | {"losses.artifact"},
+    "locnet": set(),
+    "adatarget": {"locnet"},
+    "adatarget-gan": _GAN | {"locnet"},
+    "edl": _GAN,
+}
+
 # Settings that may differ between a run and its continuation: they do not change what a step computes.
 FREE_ON_RESUME = frozenset(
-    {"summary", "table", "steps", "log_every", "checkpoint_every", "keep_checkpoints", "data.workers"}
+    {
+        "summary",
+        "table",
+        "steps",
+        "weights",
+        "channels_last",
+        "compile",
+        "log_every",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "nonfinite",
+        "validation",
+        "data.workers",
+    }
 )
 
 
@@ -211,13 +341,19 @@ def _load_chain(name_or_path: str, seen: tuple[str, ...]) -> dict[str, Any]:
         path = Path(name_or_path)
         if not path.is_file():
             raise InvalidInput(f"Recipe file '{path}' does not exist.")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidInput(f"Recipe file '{path}' is not UTF-8 text.") from error
     else:
         raise unknown_name("recipe", name_or_path, shipped)
     data = parse_yaml(text, name_or_path)
     parent = data.pop("extends", None)
     if parent is None:
         return data
+    beside = Path(name_or_path).parent / str(parent)
+    if name_or_path not in shipped and str(parent).endswith((".yaml", ".yml")) and beside.is_file():
+        parent = beside
     return merge(_load_chain(str(parent), (*seen, name_or_path)), data)
 
 
@@ -280,6 +416,11 @@ def _one_sentence(error: ValidationError, model: type[BaseModel], where: str) ->
         return InvalidInput(f"In {where}: {wrong.message}", hint=wrong.hint)
     if first["type"] == "missing":
         return InvalidInput(f"In {where}: setting '{key}' is missing.")
+    shape = {"model_type": "settings (key: value)", "dict_type": "settings (key: value)", "tuple_type": "a list"}
+    if first["type"] in shape:
+        return InvalidInput(
+            f"In {where}: setting '{key}' should hold {shape[first['type']]}, not {first['input']!r:.40}."
+        )
     message = first["msg"].removeprefix("Value error, ").removesuffix(".")
     at = f" ({key})" if key else ""
     return InvalidInput(f"In {where}: {message}{at}.")
@@ -310,8 +451,12 @@ def differing_keys(one: TrainConfig, other: TrainConfig) -> list[str]:
     """Keys in which two configurations differ, those aside that a continued run may change."""
     left, right = flatten(one.model_dump(mode="json")), flatten(other.model_dump(mode="json"))
     return sorted(
-        key for key in left.keys() | right.keys() if key not in FREE_ON_RESUME and left.get(key) != right.get(key)
+        key for key in left.keys() | right.keys() if left.get(key) != right.get(key) and not _free_on_resume(key)
     )
+
+
+def _free_on_resume(key: str) -> bool:
+    return key in FREE_ON_RESUME or key.partition(".")[0] in FREE_ON_RESUME
 
 
 def to_yaml(config: BaseModel) -> str:

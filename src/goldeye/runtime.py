@@ -18,6 +18,11 @@ def prepare_process() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
+def is_main_process() -> bool:
+    """Whether this process speaks to the user: of those that torchrun starts, the first."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
 def available_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Patch groups on disk: the official HGGT layout, with our two files beside it (DESIGN §4).
+"""Patch groups on disk: the official HGGT layout, with our two files beside it.
 
 DATASET/images/<range>/original/NAME.png       the patch of the photo
 DATASET/images/<range>/01/NAME_01.png …        the same patch from each enhancer, one folder a slot

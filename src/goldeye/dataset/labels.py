@@ -276,7 +276,7 @@ def _utc(time: datetime) -> datetime:
 
 
 def label_stats(dataset: Dataset, votes: VoteTable | None = None, *, min_votes: int = 1) -> dict[str, Any]:
-    """The figures of `goldeye labels stats` in DESIGN §1's form, by annotator too.
+    """The figures of `goldeye labels stats` as `--json` prints them, by annotator too.
 
     `min_votes` decides which candidates have a final label; `annotations` counts all votes.
     """

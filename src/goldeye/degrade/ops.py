@@ -104,6 +104,9 @@ def shifted_downsample(picture: FloatPicture, kernel: Kernel, scale: int) -> Flo
     return np.ascontiguousarray(blur(picture, kernel[::-1, ::-1])[::scale, ::scale])
 
 
+SHARPEN_RADIUS = 25  # of the Gaussian that `sharpen` takes by default
+
+
 def sharpen(picture: FloatPicture, weight: float = 0.5, radius: int = 50, threshold: float = 10) -> FloatPicture:
     """Unsharp masking as Real-ESRGAN sharpens its targets: where |x - blurred x| · 255 exceeds the threshold (a mask
     that is itself blurred), x moves by `weight` times that difference and is clipped to [0, 1].

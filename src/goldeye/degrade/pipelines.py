@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
@@ -124,6 +125,44 @@ class Pipeline(Strict):
         for drawn in parameters["steps"]:
             picture = _APPLY[drawn["step"]](picture, drawn, size)
         return ops.round_to_8bit(picture)
+
+    def reach(self, parameters: Parameters) -> int:
+        """GT pixels beyond a window that may show in the window's LR picture: radii of kernels and of interpolation.
+
+        What is closer to a picture's border than that has seen mirrored pixels. Each radius counts at the size that the
+        picture has when its turn comes. Blocks of JPEG and the second Gaussian of the sharpening are left out.
+        """
+        scale = float(parameters["scale"])
+        total, pixel = 0.0, 1.0  # so many GT pixels a side has a pixel of the picture at hand
+        for drawn in parameters["steps"]:
+            step = drawn["step"]
+            if step == "sharpen":
+                total += ops.SHARPEN_RADIUS * pixel
+            elif step in ("blur", "shifted_downsample"):
+                total += drawn["size"] // 2 * pixel
+            elif step == "bicubic":
+                total += 2 * max(scale, pixel)
+            elif "mode" in drawn:
+                total += _TAPS[drawn["mode"]] / 2 * pixel
+            if step in ("resize_to_output", "bicubic"):
+                pixel = scale
+            elif step == "halve":
+                pixel *= 2
+            elif step == "shifted_downsample":
+                pixel *= drawn["scale"]
+            elif step in ("resize", "middle_resize"):
+                pixel = (scale if drawn.get("relative_to") == "output" else pixel) / drawn["scale"]
+        return math.ceil(total)
+
+
+_TAPS: dict[ops.Mode, int] = {
+    "nearest": 1,
+    "area": 2,
+    "bilinear": 2,
+    "opencv_area": 2,
+    "bicubic": 4,
+    "lanczos": 8,
+}
 
 
 def degrade_picture(

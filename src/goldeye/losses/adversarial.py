@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,10 +18,13 @@ def _mse(logits: Tensor, real: bool) -> Tensor:
     return (logits - 1).square().mean() if real else logits.square().mean()
 
 
-def generator_loss(kind: str, fake: Tensor, real: Tensor | None = None) -> Tensor:
+def generator_loss(
+    kind: str, fake: Tensor, real: Tensor | None = None, *, mean: Callable[[Tensor], Tensor] = torch.mean
+) -> Tensor:
     """What the generator minimises; kind: vanilla (BCE with logits), lsgan, ragan (ESRGAN Eq. 2: `real` is needed).
 
-    ragan: each logit is seen relative to the mean of the other side, and the two halves weigh 0.5 each.
+    ragan: each logit is seen relative to the mean of the other side, and the two halves weigh 0.5 each; `mean` takes it
+    over more than this process's logits where a batch is spread over several.
     """
     fake = fake.float()
     if kind == "vanilla":
@@ -28,11 +33,13 @@ def generator_loss(kind: str, fake: Tensor, real: Tensor | None = None) -> Tenso
         return _mse(fake, True)
     assert real is not None, "ragan compares with the real logits"
     real = real.float().detach()
-    return 0.5 * (_bce(real - fake.mean(), False) + _bce(fake - real.mean(), True))
+    return 0.5 * (_bce(real - mean(fake), False) + _bce(fake - mean(real), True))
 
 
-def discriminator_loss(kind: str, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """What the discriminator minimises, as its two summands (for real, for fake); `kind` as in `generator_loss`.
+def discriminator_loss(
+    kind: str, real: Tensor, fake: Tensor, *, mean: Callable[[Tensor], Tensor] = torch.mean
+) -> tuple[Tensor, Tensor]:
+    """What the discriminator minimises, as its two summands (for real, for fake); `kind`, `mean` as there.
 
     ragan: the mean of the other side carries no gradient (as in ESRGAN's training code).
     """
@@ -41,4 +48,4 @@ def discriminator_loss(kind: str, real: Tensor, fake: Tensor) -> tuple[Tensor, T
         return _bce(real, True), _bce(fake, False)
     if kind == "lsgan":
         return _mse(real, True), _mse(fake, False)
-    return 0.5 * _bce(real - fake.mean().detach(), True), 0.5 * _bce(fake - real.mean().detach(), False)
+    return 0.5 * _bce(real - mean(fake.detach()), True), 0.5 * _bce(fake - mean(real.detach()), False)

@@ -43,14 +43,23 @@ def artifact_map(
     found = local_variance(residual, window).to(residual.dtype)
     if stage == "local":
         return found
-    # At a variance of 0 the fifth root has no gradient; there the map is 0 anyway.
-    variance = residual.var(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(residual.dtype).tiny)
-    found = variance.pow(1 / 5) * found
+    found = patch_sigma(residual) * found
     if stage == "scaled":
         return found
     assert averaged is not None, "refining compares with the averaged weights' result"
-    better = residual_map(sr, gt).detach() < residual_map(averaged, gt).detach()
-    return torch.where(better, torch.zeros_like(found), found)
+    return torch.where(nearer_than_averaged(sr, gt, averaged), torch.zeros_like(found), found)
+
+
+def patch_sigma(residual: Tensor) -> Tensor:
+    """sigma = var(R)^(1/5) over the whole patch (Eq. 4); residual: (B, 1, H, W) -> (B, 1, 1, 1)."""
+    # At a variance of 0 the fifth root has no gradient; there the map is 0 anyway.
+    variance = residual.var(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(residual.dtype).tiny)
+    return variance.pow(1 / 5)
+
+
+def nearer_than_averaged(sr: Tensor, gt: Tensor, averaged: Tensor) -> Tensor:
+    """Where |R_sr| < |R_averaged| (Eq. 6): nothing is penalised there; (B, 3, H, W) each -> (B, 1, H, W) bool."""
+    return residual_map(sr, gt).detach() < residual_map(averaged, gt).detach()
 
 
 def artifact_loss(sr: Tensor, gt: Tensor, weight_map: Tensor) -> Tensor:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from goldeye.losses.artifact_map import residual_map
 from goldeye.losses.local_variance import local_variance
 
 
-def residual_variation_map(candidate: Tensor, original: Tensor, *, window: int = 3, power: float = 0.75) -> Tensor:
-    """M = var(R over window x window)^power with R = |candidate - original| summed over channels.
+def residual_variation_map(
+    candidate: Tensor, original: Tensor, *, window: int = 3, power: float = 0.75, weight: Tensor | None = None
+) -> Tensor:
+    """M = var(R over window x window)^power with R = |candidate - original| summed over channels, times `weight`.
 
-    candidate, original: (B, 3, H, W) in [0, 1] -> (B, 1, H, W). Unbiased variance, reflect padding (official code).
+    candidate, original: (B, 3, H, W) in [0, 1] -> (B, 1, H, W); weight: (B,), 1 when not given. Unbiased variance,
+    reflect padding (official code).
     """
-    residual = (candidate - original).abs().sum(dim=1, keepdim=True)  # (B, 1, H, W)
-    return local_variance(residual, window).pow(power).float()
+    residual = residual_map(candidate, original)  # (B, 1, H, W)
+    found = local_variance(residual, window).pow(power).float()
+    return found if weight is None else found * _column(weight)
 
 
 def indication_map(
@@ -34,8 +39,8 @@ def indication_map(
     of people who gave that label, which scales each map (official code; ones for the paper's text).
     has_positive: (B,) bool; a sample without a positive keeps M^Neg whole (official code).
     """
-    negative_map = residual_variation_map(negative, original, window=window, power=power) * _column(negative_weight)
-    positive_map = residual_variation_map(positive, original, window=window, power=power) * _column(positive_weight)
+    negative_map = residual_variation_map(negative, original, window=window, power=power, weight=negative_weight)
+    positive_map = residual_variation_map(positive, original, window=window, power=power, weight=positive_weight)
     keep = (negative_map > positive_map) | ~_column(has_positive)
     return torch.where(keep, negative_map, torch.zeros_like(negative_map))
 

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
+from goldeye.config import TrainConfig
 from goldeye.losses.artifact_map import artifact_loss, artifact_map
-from goldeye.methods.base import Batch, Term
+from goldeye.methods.base import Batch, Output, Term
 from goldeye.methods.gan import GanMethod
+from goldeye.train.engine import Engine
 
 
 class LdlMethod(GanMethod):
     """L_GAN + beta L_artif; the map compares with what the averaged weights make of the same input."""
 
-    def generator_terms(self, batch: Batch, sr: Tensor) -> dict[str, Term]:
-        terms = super().generator_terms(batch, sr)
+    def __init__(self, config: TrainConfig, engine: Engine) -> None:
+        super().__init__(config, engine)
+        if self.averaged is not None:
+            self._averaged_run = engine.runner(self.averaged.module)
+
+    def generator_terms(self, batch: Batch, output: Output) -> dict[str, Term]:
+        terms = super().generator_terms(batch, output)
         config = self.config.losses.artifact
         assert config is not None, "checked by TrainConfig"
         averaged = None
         if config.stage == "refined":
-            assert self.averaged is not None, "checked by TrainConfig"
             with torch.no_grad():
-                averaged = self.averaged.module(batch["lr"])
+                averaged = self._averaged_run(batch["lr"])
         found = artifact_map(
-            sr, batch["gt"], averaged, stage=config.stage, window=config.window, signed=config.residual == "signed"
+            output.sr,
+            batch["gt"],
+            averaged,
+            stage=config.stage,
+            window=config.window,
+            signed=config.residual == "signed",
         )
         if config.detach_map:
             found = found.detach()
-        terms["artifact"] = Term(artifact_loss(sr, batch["gt"], found), config.weight)
+        terms["artifact"] = Term(artifact_loss(output.sr, batch["gt"], found), config.weight)
         return terms

@@ -15,7 +15,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from goldeye.upscale import Upscaler
 
 FORMAT = 1
+COMMUNITY = "community"
 # Under which names checkpoints hold a state dict; of several in one checkpoint the first counts.
 _WRAPPERS = (
     *("params_ema", "params-ema", "net_g_ema", "g_ema", "params", "state_dict", "model_state_dict"),
@@ -146,12 +147,13 @@ def save_weights(
     """Write a network's state to `path` (.safetensors), whole or not at all.
 
     The header's entry `goldeye` is JSON: format, architecture, config (every setting), scale, parameters, and `extra`
-    (JSON values, e.g. the recipe and the hash of the data).
+    (JSON values, e.g. the recipe and the hash of the data). `architecture` community is a network of spandrel's, found
+    again from its keys.
     """
     header = {
         "format": FORMAT,
         "architecture": architecture,
-        "config": resolve_config(architecture, config),
+        "config": {} if architecture == COMMUNITY else resolve_config(architecture, config),
         "scale": scale,
         "parameters": sum(p.numel() for p in module.parameters()),
         **(extra or {}),
@@ -327,8 +329,9 @@ def _header(path: Path, text: str) -> dict[str, Any]:
         version = int(header["format"])
         if version <= FORMAT:
             json.dumps(header, allow_nan=False)  # what is no JSON could not be printed as such
-            scale = resolve_config(header["architecture"], header["config"]).get("scale", 1)
-            if header["scale"] != scale:
+            own = header["architecture"] != COMMUNITY
+            scale = resolve_config(header["architecture"], header["config"]).get("scale", 1) if own else None
+            if own and header["scale"] != scale:
                 raise InvalidInput(f"its scale is {header['scale']}, that of its settings {scale}.")
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, InvalidInput) as error:
         reason = _reason(error) if isinstance(error, InvalidInput) else "its Goldeye entry is damaged."
@@ -359,6 +362,11 @@ def _are_tensors(content: dict[Any, Any]) -> bool:
 
 def _own(path: Path, state: dict[str, Tensor], metadata: dict[str, Any], device: str) -> LoadedModel:
     architecture = metadata["architecture"]
+    if architecture == COMMUNITY:
+        found = _community(path, state, "", device)
+        if found is None:
+            raise InvalidInput(f"'{path}' holds no network that spandrel knows: {len(state)} tensors, {_some(state)}.")
+        return replace(found, metadata=metadata)
     config = resolve_config(architecture, metadata["config"])
     module = _build(path, architecture, config, state, device)
     return LoadedModel(module, architecture, config, int(metadata["scale"]), metadata, path)
@@ -457,6 +465,23 @@ def _community(path: Path, state: dict[str, Tensor], prefix: str, device: str) -
         raise InvalidInput(f"'{path}' holds a {name} network with no floating-point numbers in {_some(wrong)}.")
     descriptor.to(device).float().eval()
     return LoadedModel(CommunityNetwork(descriptor, prefix), name, {}, int(descriptor.scale), {}, path)
+
+
+def trainable_community(name_or_path: str) -> nn.Module:
+    """The bare network that spandrel finds in a file of weights, to train on; its keys are the file's own.
+
+    Raises InvalidInput where the file holds one of our networks (a recipe names those) or one that spandrel runs in a
+    way of its own.
+    """
+    loaded = load_model(name_or_path)
+    if not isinstance(loaded.module, CommunityNetwork):
+        raise InvalidInput(
+            f"'{name_or_path}' holds a {loaded.architecture} network of Goldeye's own.",
+            hint=f"Train it with generator.architecture={loaded.architecture}.",
+        )
+    network: nn.Module = loaded.module.network
+    network.size_multiple = loaded.module.grid  # type: ignore[assignment]
+    return network.requires_grad_(True).train()
 
 
 def _some(keys: Any, limit: int = 3) -> str:

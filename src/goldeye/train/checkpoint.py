@@ -1,8 +1,8 @@
 """Checkpoints of a run: whole or absent, the newest good one found again.
 
-checkpoints/step-00000100.pt holds all that training continues from (a step draws no random numbers, and a sample
-depends on its number alone, so there is no state of randomness in it), step-00000100.safetensors the network that users
-get, and `latest` (one line of text) names the step. `latest` is written last, so what it names is complete.
+checkpoints/step-00000100.pt holds all that training continues from (what a step draws depends on its number alone, as
+samples do, so there is no state of randomness in it), step-00000100.safetensors the network that users get. `latest`
+and `best-METRIC` (one line of text each) name a step; `latest` is written last, so what it names is complete.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import hashlib
 import os
 import pickle
 import re
+import warnings
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,9 @@ from goldeye.config import TrainConfig
 from goldeye.errors import InvalidInput
 from goldeye.files import atomic_path, sha256, write_text
 from goldeye.methods import Method
-from goldeye.networks import resolve_config
 from goldeye.networks.weights import save_weights
 
-FORMAT = 1
+FORMAT = 2
 
 
 def _names(run: Path) -> list[str]:
@@ -39,7 +40,10 @@ def has_checkpoint(run: Path) -> bool:
 
 def latest_step(run: Path) -> int:
     """The step that `latest` names, 0 without a checkpoint."""
-    pointer = run / "checkpoints" / "latest"
+    return _named(run / "checkpoints" / "latest")
+
+
+def _named(pointer: Path) -> int:
     name = pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.is_file() else "step-0"
     if not re.fullmatch(r"step-\d+", name):
         raise InvalidInput(f"'{pointer}' is damaged: it should name a step, such as step-00000100.")
@@ -51,36 +55,75 @@ def latest_weights(run: Path) -> Path:
     return run / "checkpoints" / f"step-{latest_step(run):08d}.safetensors"
 
 
-def save_checkpoint(run: Path, step: int, method: Method, config: TrainConfig, recipe: str, data_sha256: str) -> None:
-    """Write the checkpoint of `step` and drop those beyond `keep_checkpoints`; `data_sha256` is `data_hash`'s."""
+def best_step(run: Path, metric: str) -> int:
+    """The step whose validation was best by `metric`, 0 when there was none."""
+    return _named(run / "checkpoints" / f"best-{metric}")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run is: steps done, number of the next sample, the last steps in a row that were not finite, and how
+    often it went back because of such."""
+
+    step: int = 0
+    sample: int = 0
+    nonfinite: int = 0
+    rollbacks: int = 0
+
+
+def save_checkpoint(
+    run: Path, position: Position, method: Method, config: TrainConfig, recipe: str, data_sha256: str
+) -> None:
+    """Write the checkpoint of a step, then drop those beyond `keep_checkpoints` that are not the best by a metric.
+
+    `data_sha256` is `data_hash`'s.
+    """
     folder = run / "checkpoints"
-    name = f"step-{step:08d}"
-    state = {"format": FORMAT, "step": step, "method": method.state()}
+    name = f"step-{position.step:08d}"
+    state = {"format": FORMAT, "position": asdict(position), "data": data_sha256, "method": method.state()}
     with atomic_path(folder / f"{name}.pt") as temporary:
         try:
             torch.save(state, temporary)
         except RuntimeError as error:  # torch's word for a full disk
             raise OSError(None, f"The checkpoint could not be written ({error})", str(folder)) from error
     generator = config.generator
-    weights = folder / f"{name}.safetensors"
     save_weights(
-        weights,
+        folder / f"{name}.safetensors",
         method.inference_network(),
         architecture=generator.architecture,
-        config=resolve_config(generator.architecture, generator.settings),
+        config=generator.settings,
         scale=config.scale,
         extra={
             "recipe": recipe,
-            "step": str(step),
+            "step": str(position.step),
             "goldeye": __version__,
             "config_sha256": sha256(run / "config.yaml"),
             "data_sha256": data_sha256,
         },
     )
     write_text(folder / "latest", name + "\n")
-    for old in _names(run)[config.keep_checkpoints :]:
-        (folder / f"{old}.pt").unlink()
-        (folder / f"{old}.safetensors").unlink(missing_ok=True)
+    drop_old(run, config.keep_checkpoints)
+
+
+def mark_best(run: Path, metric: str, step: int) -> None:
+    """Let `best-METRIC` name the checkpoint of `step`."""
+    write_text(run / "checkpoints" / f"best-{metric}", f"step-{step:08d}\n")
+
+
+def drop_old(run: Path, keep: int) -> None:
+    """Keep the newest `keep` checkpoints, and the best by each metric."""
+    folder = run / "checkpoints"
+    kept = {f"step-{_named(path):08d}" for path in folder.glob("best-*")} | set(_names(run)[:keep])
+    for path in [*folder.glob("step-*.pt"), *folder.glob("step-*.safetensors")]:
+        if path.stem not in kept:
+            path.unlink()
+
+
+def forget_after(run: Path, step: int) -> None:
+    """Let nothing continue from a later checkpoint than that of `step`."""
+    for name in _names(run):
+        if name > f"step-{step:08d}":
+            (run / "checkpoints" / f"{name}.pt").unlink()
 
 
 def data_hash(pictures: list[Path]) -> str:
@@ -90,14 +133,35 @@ def data_hash(pictures: list[Path]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def load_checkpoint(run: Path, method: Method) -> int:
-    """Restore the newest readable checkpoint into `method`; returns its step, 0 when there is none."""
-    for name in _names(run):
+def load_checkpoint(run: Path, method: Method, data_sha256: str, *, good: bool = False) -> Position:
+    """Restore the newest readable checkpoint into `method`; step 0 when there is none, InvalidInput when none is whole.
+
+    A `good` one was not written amid steps that were not finite. `data_sha256` is `data_hash`'s; others than the
+    checkpoint's are told in a warning.
+    """
+    names, damaged = _names(run), 0
+    for name in names:
         path = run / "checkpoints" / f"{name}.pt"
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
-            continue  # cut short by a crash of the disk; the one before serves
-        method.load_state(state["method"])
-        return int(state["step"])
-    return 0
+        except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+            warnings.warn(f"Checkpoint '{path}' is damaged; the one before it is used.", stacklevel=2)
+            damaged += 1
+            continue
+        if state.get("format") != FORMAT:
+            raise InvalidInput(
+                f"'{path}' was written by another version of Goldeye.",
+                hint="--fresh starts the run over; --set generator.init=RUN starts a new run from its weights.",
+            )
+        position = Position(**state["position"])
+        if not (good and position.nonfinite):
+            method.load_state(state["method"])
+            if state["data"] != data_sha256:
+                warnings.warn(
+                    f"The training pictures are not those of '{run}' so far: it goes on with other samples.",
+                    stacklevel=2,
+                )
+            return position
+    if damaged == len(names) > 0:
+        raise InvalidInput(f"No checkpoint of '{run}' can be read.", hint="--fresh starts the run over.")
+    return Position()

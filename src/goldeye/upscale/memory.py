@@ -37,13 +37,13 @@ def tile_bytes(network: nn.Module, *, scale: int, device: torch.device | str) ->
         else:
             compiled = any(module._compiled_call_impl is not None for module in network.modules())
             plain = torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
-            with plain, _LiveBytes() as live:
+            with plain, LiveBytes() as live:
                 network(x)
             peak = live.peak
     return peak // _SIDE**2 + 2 * 3 * 4 * scale**2
 
 
-class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all storages made while it is active; `peak` is the most at once."""
 
     def __init__(self) -> None:

@@ -1,0 +1,20 @@
+"""What the tests of training train on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+VOTES = {
+    # original pictures differ per group; slot 01, 02, 03; three voters each
+    "both": ("PPP", "NNS", "SSS"),
+    "positive": ("PPS", "PSS", "SSS"),
+    "negative": ("SSS", "NNN", "SPN"),
+    "similar": ("SSS", "SSP", "PSN"),
+}
+
+
+def noisy(seed: int, size: int = 40) -> np.ndarray:
+    """A smooth picture with texture, uint8 (size, size, 3)."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0, 255, (5, 5, 3)).repeat(size // 5, axis=0).repeat(size // 5, axis=1)
+    return np.clip(coarse + rng.normal(0, 12, coarse.shape), 0, 255).astype(np.uint8)
