@@ -20,6 +20,8 @@ _EXTRAS = {
     "matplotlib": "report",
     "skimage": "demo",
     "httpx": "demo",
+    "torchmetrics": "metrics",
+    "torch_fidelity": "metrics",
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldeye.errors import InvalidInput
-from goldeye.evaluate.run import METRICS, bootstrap_interval, evaluate_folder, evaluation_text, paired_difference
+from goldeye.evaluate import run as run_module
+from goldeye.evaluate.metrics import METRICS as METRIC_INFO
+from goldeye.evaluate.metrics import Metric
+from goldeye.evaluate.run import (
+    bootstrap_interval,
+    compare_evaluations,
+    evaluate_folder,
+    evaluation_text,
+    paired_difference,
+)
 from goldeye.images import write_image
+
+METRICS = ("psnr", "ssim", "psnr_y", "ssim_y")
 
 
 def write(folder: Path, values: dict[str, int], size: int = 24) -> Path:
@@ -64,21 +77,36 @@ def test_names_match_without_ending_and_suffix(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_left_out_with_the_reason(tmp_path: Path) -> None:
-    gt = write(tmp_path / "gt", dict.fromkeys(("a.png", "small.png", "lost.png", "broken.png", "tiny.png"), 100))
+    gt = write(tmp_path / "gt", dict.fromkeys(("a.png", "small.png", "lost.png", "broken.png"), 100))
     sr = write(tmp_path / "sr", dict.fromkeys(("a.png", "extra.png"), 101))
     write(sr, {"small.png": 101}, size=20)
     (sr / "broken.png").write_bytes(b"no picture")
-    for folder in (gt, sr):
-        write(folder, {"tiny.png": 100}, size=12)
     result = evaluate_folder(sr, gt=gt)
     assert result["images"] == 1
     reasons = {entry["name"]: entry["reason"] for entry in result["excluded"]}
-    assert reasons.keys() == {"small", "extra", "lost", "broken", "tiny"}
+    assert reasons.keys() == {"small", "extra", "lost", "broken"}
     assert reasons["small"] == "The pictures differ in size: 20x20 and 24x24."
     assert reasons["extra"] == "no ground truth of this name"
     assert reasons["lost"] == "no result of this name"
     assert "broken.png" in reasons["broken"]
-    assert "11x11" in reasons["tiny"]
+    assert [entry["name"] for entry in result["excluded"] if entry.get("failed")] == ["broken", "small"]
+
+
+def test_a_figure_that_a_picture_does_not_have_is_null_with_the_reason(tmp_path: Path) -> None:
+    gt = write(write(tmp_path / "gt", {"a.png": 100}), {"tiny.png": 100}, size=12)
+    sr = write(write(tmp_path / "sr", {"a.png": 101}), {"tiny.png": 103}, size=12)
+    result = evaluate_folder(sr, gt=gt)
+    assert (result["images"], result["excluded"]) == (2, [])
+    ssim = result["metrics"]["ssim"]
+    assert ssim["per_image"]["tiny"] is None
+    assert ssim["mean"] == ssim["per_image"]["a"]
+    assert ssim["reasons"] == {"tiny": "SSIM needs 11x11 pixels; the cropped picture has 4x4."}
+    psnr = result["metrics"]["psnr"]
+    assert psnr["per_image"]["tiny"] == pytest.approx(20 * np.log10(255 / 3))
+    assert "reasons" not in psnr
+    assert "no SSIM: tiny: SSIM needs 11x11 pixels" in evaluation_text(result)
+    whole = evaluate_folder(sr, gt=gt, crop_border=6)
+    assert whole["metrics"]["psnr"]["reasons"]["tiny"] == "A crop of 6 pixels leaves nothing of a picture of 12x12."
 
 
 def test_equal_pictures_are_null_with_a_note(tmp_path: Path) -> None:
@@ -90,10 +118,97 @@ def test_equal_pictures_are_null_with_a_note(tmp_path: Path) -> None:
     assert psnr["mean"] == psnr["per_image"]["b"]
     assert "infinite" in psnr["note"]
     assert "note" not in ssim
-    assert ssim["per_image"]["a"] == 1
+    assert ssim["per_image"]["a"] == pytest.approx(1, abs=1e-6)
     same = evaluate_folder(gt, gt=gt)
     assert same["metrics"]["psnr"]["mean"] is None
     assert "infinite" in evaluation_text(same)
+
+
+def test_what_needs_no_ground_truth_is_measured_without(tmp_path: Path) -> None:
+    sr = write(tmp_path / "sr", {"a_x4.png": 100, "b.png": 100})
+    result = evaluate_folder(sr, metrics="noise, sharpness,noise", suffix="_x4")
+    assert list(result["metrics"]) == ["noise", "sharpness"]
+    assert result["metrics"]["noise"]["per_image"] == {"a": pytest.approx(0, abs=1e-9)}
+    assert "against" not in result["metrics"]["noise"]["definition"]
+    assert [entry["name"] for entry in result["excluded"]] == ["b"]
+    with pytest.raises(InvalidInput, match="has a name that ends in '_x2'"):
+        evaluate_folder(sr, metrics="noise", suffix="_x2")
+
+
+def test_inputs_are_compared_with_results_of_their_name(tmp_path: Path) -> None:
+    sr = write(tmp_path / "sr", {"a.png": 100, "b.png": 100, "c.png": 100})
+    lr = write(tmp_path / "lr", {"ax4.png": 100, "bx4.png": 140, "other.png": 1}, size=6)
+    result = evaluate_folder(sr, lr=lr, lr_suffix="x4", metrics="colour_shift")
+    figures = result["metrics"]["colour_shift"]
+    assert figures["per_image"]["a"] == pytest.approx(0, abs=1e-4)
+    assert figures["per_image"]["b"] > 10
+    assert figures["per_image"]["c"] is None
+    assert figures["reasons"] == {"c": "no input of this name"}
+    assert figures["definition"]["against"] == "the input of the same name"
+    with pytest.raises(InvalidInput, match="colour shift cannot be measured: it compares with the LR inputs"):
+        evaluate_folder(sr, metrics="colour_shift")
+    with pytest.raises(InvalidInput, match=r"No picture of '.*lr' has the name of a result"):
+        evaluate_folder(sr, lr=lr, metrics="colour_shift")
+    (lr / "ax4.png").write_bytes(b"no picture")
+    broken = evaluate_folder(sr, lr=lr, lr_suffix="x4", metrics="colour_shift")
+    assert [(entry["name"], entry["failed"]) for entry in broken["excluded"]] == [("a", True)]
+
+
+def test_grey_deep_and_transparent_pictures(tmp_path: Path) -> None:
+    from PIL import Image
+
+    grey = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
+    colour = np.repeat(grey[..., None], 3, axis=2)
+    off = np.clip(colour.astype(int) + 2, 0, 255).astype(np.uint8)
+    for name in ("grey", "deep", "clear", "opaque"):
+        write_image(tmp_path / "gt" / f"{name}.png", colour)
+    (tmp_path / "sr").mkdir()
+    Image.fromarray(off[..., 0]).save(tmp_path / "sr" / "grey.png")
+    write_image(tmp_path / "sr" / "deep.png", off.astype(np.uint16) * 257)
+    for name, alpha in {"clear": grey, "opaque": np.full_like(grey, 255)}.items():
+        Image.fromarray(np.dstack([off, alpha])).save(tmp_path / "sr" / f"{name}.png")
+    result = evaluate_folder(tmp_path / "sr", gt=tmp_path / "gt", metrics=[*METRICS, "artifact_energy", "noise"])
+    for figures in result["metrics"].values():
+        values = list(figures["per_image"].values())
+        assert values == pytest.approx([values[0]] * 4, rel=1e-4)
+    assert result["notes"] == ["Transparency is not compared, only the colours behind it: clear."]
+    assert "note: Transparency" in evaluation_text(result)
+
+
+@pytest.mark.parametrize("order", ["dcba", "bdac"])
+def test_the_order_of_files_does_not_matter(tmp_path: Path, order: str) -> None:
+    rng = np.random.default_rng(0)
+    for folder in ("gt", "sr"):
+        for name, other in zip("abcd", order, strict=True):
+            write_image(tmp_path / folder / f"{name}.png", rng.integers(0, 256, (23, 29, 3), dtype=np.uint8))
+            (tmp_path / f"other-{folder}").mkdir(exist_ok=True)
+            shutil.copy(tmp_path / folder / f"{name}.png", tmp_path / f"other-{folder}" / f"{other}.png")
+    one, two = (
+        evaluate_folder(tmp_path / f"{prefix}sr", gt=tmp_path / f"{prefix}gt", metrics=METRICS)
+        for prefix in ("", "other-")
+    )
+    for key in METRICS:
+        first, second = one["metrics"][key]["per_image"], two["metrics"][key]["per_image"]
+        assert {name: second[other] for name, other in zip("abcd", order, strict=True)} == first
+        assert one["metrics"][key]["mean"] == two["metrics"][key]["mean"]
+
+
+def test_pictures_are_decoded_while_another_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the first measurement would wait in vain for the second picture."""
+    sr = write(tmp_path / "sr", {"a.png": 100, "b.png": 110})
+    read, others_read = run_module.open_picture, threading.Event()
+
+    def reading(path: Path, **options: Any) -> Any:
+        if path.name == "b.png":
+            others_read.set()
+        return read(path, **options)
+
+    def slow(key: str, **options: Any) -> Metric:
+        return Metric(key, METRIC_INFO[key], {}, lambda picture: float(others_read.wait(20)))
+
+    monkeypatch.setattr(run_module, "open_picture", reading)
+    monkeypatch.setattr(run_module, "make_metric", slow)
+    assert evaluate_folder(sr, metrics="noise")["metrics"]["noise"]["per_image"] == {"a": 1, "b": 1}
 
 
 def test_unusable_requests_are_refused(tmp_path: Path) -> None:
@@ -108,6 +223,14 @@ def test_unusable_requests_are_refused(tmp_path: Path) -> None:
         evaluate_folder(sr, gt=gt, dataset=gt)
     with pytest.raises(InvalidInput, match="at least one metric"):
         evaluate_folder(sr, gt=gt, metrics=[])
+    with pytest.raises(InvalidInput, match="at least one metric"):
+        evaluate_folder(sr, gt=gt, metrics=" , ")
+    with pytest.raises(InvalidInput, match="either a folder of ground truth or a dataset"):
+        evaluate_folder(sr, metrics=["noise", "fid"])
+    with pytest.raises(InvalidInput, match="either a folder of ground truth or a dataset"):
+        evaluate_folder(sr, gt=gt, dataset=gt, metrics="all")
+    with pytest.raises(InvalidInput, match="0 or more, not -1"):
+        evaluate_folder(sr, gt=gt, crop_border=-1)
     with pytest.raises(InvalidInput, match="nowhere"):
         evaluate_folder(tmp_path / "nowhere", gt=gt)
     write(sr, {"b.bmp": 100})
@@ -152,6 +275,34 @@ def test_paired_difference_by_hand() -> None:
     assert difference["win_rate"] == pytest.approx(2.5 / 3)
     assert difference["ci95"] == pytest.approx([0, 2])
     assert difference["verdict"] == "no difference shown"
+    assert difference["better"] is None
+
+
+def test_lower_is_better_for_some_metrics() -> None:
+    names = [f"p{number}" for number in range(10)]
+    a = {"metrics": {"lpips": {"mean": 0.2, "per_image": dict.fromkeys(names, 0.2) | {"p9": 0.4}}}}
+    b = {"metrics": {"lpips": {"mean": 0.3, "per_image": dict.fromkeys(names, 0.3)}}}
+    difference = paired_difference(a, b, "lpips")
+    assert (difference["verdict"], difference["better"], difference["win_rate"]) == ("B higher", "A", 0.9)
+    assert paired_difference(b, a, "lpips")["better"] == "B"
+    assert paired_difference(b, a, "lpips")["win_rate"] == pytest.approx(0.1)
+
+
+def test_comparison_of_two_evaluations(tmp_path: Path) -> None:
+    gt = write(tmp_path / "gt", {"a.png": 100, "b.png": 100, "c.png": 100})
+    near = write(tmp_path / "near", {"a.png": 101, "b.png": 102, "c.png": 101})
+    far = write(tmp_path / "far", {"a.png": 104, "b.png": 105})
+    a, b = (evaluate_folder(folder, gt=gt, metrics=["psnr", "noise"]) for folder in (near, far))
+    found = compare_evaluations(a, b)
+    assert found["psnr"]["n"] == 2
+    assert found["psnr"]["mean"] == pytest.approx(10 * np.log10(4) + 10 * np.log10(2.5))
+    assert (found["psnr"]["better"], found["psnr"]["win_rate"]) == ("A", 1)
+    assert found["psnr"]["other"] == b["metrics"]["psnr"]["mean"]
+    same = evaluate_folder(gt, gt=gt, metrics=["psnr"])
+    assert compare_evaluations(a, same) == {
+        "psnr": {"other": None, "note": "there are no pictures with a figure in both"}
+    }
+    assert set(found) == {"psnr", "noise"}
 
 
 def test_verdicts() -> None:
@@ -179,5 +330,5 @@ def test_text_holds_figures_definitions_and_reasons(tmp_path: Path) -> None:
     assert lines[0] == "2 pictures compared, 1 left out."
     assert lines[1] == "  PSNR    45.1205 dB  (95 % interval 42.1102 to 48.1308)"
     assert lines[3].startswith("PSNR: sRGB, all three channels; 0..255;")
-    assert "border crop 4; against the picture of the same name." in lines[4]
+    assert lines[4].endswith("border crop 4; against the picture of the same name.")
     assert lines[5] == "left out: lost: no result of this name"

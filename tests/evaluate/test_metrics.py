@@ -1,9 +1,10 @@
-"""PSNR and SSIM against BasicSR's figures, values worked by hand, and properties."""
+"""PSNR, SSIM and the registry: BasicSR's figures, values worked by hand, and properties."""
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 
 from goldeye.errors import InvalidInput
-from goldeye.evaluate.metrics import DEFINITIONS, low_frequency_delta_e, psnr, ssim
+from goldeye.evaluate.colour import low_frequency_delta_e
+from goldeye.evaluate.metrics import METRICS, make_metric, psnr, ssim
+from goldeye.evaluate.planes import _filter_by_blas, valid_filter
+from goldeye.evaluate.psnr_ssim import rms_error_y
 from goldeye.images import read_image
 
 FROZEN = Path(__file__).resolve().parents[1] / "frozen" / "metrics.json"
@@ -63,7 +67,8 @@ def test_frozen_figures() -> None:
             found = low_frequency_delta_e(a, b)
         else:
             found = (psnr if "psnr" in metric else ssim)(a, b, crop_border=int(border), y=metric.endswith("_y"))
-        assert found == pytest.approx(value, abs=1e-9), name
+        # SSIM is computed in float32.
+        assert found == pytest.approx(value, abs=1e-7 if "ssim" in metric else 1e-9), name
 
 
 def test_psnr_by_hand() -> None:
@@ -86,14 +91,14 @@ def test_ssim_of_flat_pictures_by_hand() -> None:
     # No variance: the formula is (2ab + C1) / (a² + b² + C1).
     c1 = (0.01 * 255) ** 2
     expected = (2 * 100 * 120 + c1) / (100**2 + 120**2 + c1)
-    assert ssim(flat(100), flat(120), crop_border=0) == pytest.approx(expected, abs=1e-12)
+    assert ssim(flat(100), flat(120), crop_border=0) == pytest.approx(expected, abs=1e-6)
 
 
 def test_ssim_is_the_mean_over_the_channels() -> None:
     a, b = soft(0), soft(0)
     b[..., 2] = soft(5)[..., 2]
     channels = [np.repeat(p[..., 2:], 3, axis=2) for p in (a, b)]
-    assert ssim(a, b, crop_border=0) == pytest.approx((2 + ssim(*channels, crop_border=0)) / 3, abs=1e-12)
+    assert ssim(a, b, crop_border=0) == pytest.approx((2 + ssim(*channels, crop_border=0)) / 3, abs=1e-7)
 
 
 def test_crop_leaves_out_the_border_on_every_side() -> None:
@@ -101,7 +106,7 @@ def test_crop_leaves_out_the_border_on_every_side() -> None:
     b = a.copy()
     b[:4], b[-4:], b[:, :4], b[:, -4:] = 0, 255, 9, 200
     assert math.isinf(psnr(a, b, crop_border=4))
-    assert ssim(a, b, crop_border=4) == pytest.approx(1, abs=1e-12)
+    assert ssim(a, b, crop_border=4) == pytest.approx(1, abs=1e-7)
     assert psnr(a, b, crop_border=3) < 30
     assert psnr(a[4:-4, 4:-4], b[4:-4, 4:-4] // 2, crop_border=0) == psnr(a, b // 2, crop_border=4)
 
@@ -110,7 +115,7 @@ def test_crop_leaves_out_the_border_on_every_side() -> None:
 @given(pictures, st.booleans())
 def test_a_picture_equals_itself(picture: Any, y: bool) -> None:
     assert math.isinf(psnr(picture, picture, crop_border=0, y=y))
-    assert ssim(picture, picture, crop_border=0, y=y) == pytest.approx(1, abs=1e-9)
+    assert ssim(picture, picture, crop_border=0, y=y) == pytest.approx(1, abs=1e-6)
     assert low_frequency_delta_e(picture, picture) == 0
 
 
@@ -119,10 +124,10 @@ def test_a_picture_equals_itself(picture: Any, y: bool) -> None:
 def test_metrics_are_symmetric_and_bounded(a: Any, seed: int, y: bool) -> None:
     b = np.random.default_rng(seed).integers(0, 256, a.shape, dtype=np.uint8)
     assert psnr(a, b, crop_border=0, y=y) == psnr(b, a, crop_border=0, y=y)
-    assert ssim(a, b, crop_border=0, y=y) == pytest.approx(ssim(b, a, crop_border=0, y=y), abs=1e-12)
+    assert ssim(a, b, crop_border=0, y=y) == ssim(b, a, crop_border=0, y=y)
     assert -1 <= ssim(a, b, crop_border=0, y=y) <= 1
     flipped = ssim(a[:, ::-1], b[:, ::-1], crop_border=0, y=y)
-    assert ssim(a, b, crop_border=0, y=y) == pytest.approx(flipped, abs=1e-9)
+    assert ssim(a, b, crop_border=0, y=y) == pytest.approx(flipped, abs=1e-6)
 
 
 def test_more_noise_is_worse() -> None:
@@ -151,27 +156,61 @@ def test_unusable_pairs_are_refused() -> None:
         psnr(flat(0), flat(0), crop_border=-1)
     with pytest.raises(InvalidInput, match="11x11 pixels; the cropped picture has 14x10"):
         ssim(flat(0), flat(0), crop_border=3)
-    assert ssim(flat(0, 11, 11), flat(0, 11, 11), crop_border=0) == 1
+    assert ssim(flat(0, 11, 11), flat(0, 11, 11), crop_border=0) == pytest.approx(1, abs=1e-7)
 
 
-def test_colour_shift_by_hand() -> None:
-    assert low_frequency_delta_e(flat(0, 40, 40), flat(255, 40, 40)) == pytest.approx(100, abs=0.01)
-    # L* of the middle grey 119 is 50.03: between it and black lies just that.
-    assert low_frequency_delta_e(flat(0, 40, 40), flat(119, 40, 40)) == pytest.approx(50.03, abs=0.02)
+def test_psnr_is_exact_with_and_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(0, 256, (301, 203, 3), dtype=np.uint8) for _ in range(2))
+    error = np.square(a[5:-5, 5:-5].astype(np.float64) - b[5:-5, 5:-5]).mean()
+    expected = 10 * math.log10(255**2 / error)
+    assert psnr(a, b, crop_border=5) == expected
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert psnr(a, b, crop_border=5) == expected
 
 
-def test_colour_shift_sees_tint_but_not_detail() -> None:
-    a = np.clip(soft(0, 64, 64), 20, 235)
-    tinted = a.copy()
-    tinted[..., 0] += 8
-    checker = (np.indices(a.shape[:2]).sum(axis=0) % 2 * 16 - 8)[..., None]
-    detailed = (a + checker).astype(np.uint8)
-    assert low_frequency_delta_e(a, tinted) > 2
-    assert low_frequency_delta_e(a, detailed) < 0.3
-    assert psnr(a, detailed, crop_border=0) < psnr(a, tinted, crop_border=0)
+def test_rms_error_by_hand() -> None:
+    assert rms_error_y(flat(0), flat(255)) == pytest.approx(219)
+    assert rms_error_y(flat(7), flat(7)) == 0
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(8, 90), st.integers(8, 200), st.sampled_from([1, 2]), st.sampled_from([7, 8]), st.integers(0, 99))
+def test_the_filter_is_a_weighted_mean_of_each_window(
+    height: int, width: int, step: int, count: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    plane, taps = rng.normal(0, 1, (2, height, width)), tuple(rng.random(count).tolist())
+    windows = np.lib.stride_tricks.sliding_window_view(plane, (count, count), axis=(1, 2))
+    expected = np.einsum("nyxij,i,j->nyx", windows[:, ::step, ::step], taps, taps)
+    np.testing.assert_allclose(valid_filter(plane, taps, step=step), expected, atol=1e-10)
+    np.testing.assert_allclose(_filter_by_blas(plane, taps, step), expected, atol=1e-10)
+
+
+def test_figures_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = soft(0), soft(1)
+    found = [ssim(a, b, crop_border=3, y=y) for y in (False, True)]
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert [ssim(a, b, crop_border=3, y=y) for y in (False, True)] == pytest.approx(found, abs=1e-7)
 
 
 def test_every_metric_is_defined() -> None:
-    for definition in DEFINITIONS.values():
-        assert {"name", "colour", "range", "formula", "unit", "higher_is_better"} <= definition.keys()
-    json.dumps(DEFINITIONS)
+    for key in ("psnr", "ssim_y", "artifact_energy", "colour_shift", "sharpness", "noise"):
+        metric = make_metric(key, crop_border=4)
+        assert {"name", "unit", "higher_is_better", "colour", "range", "formula", "library"} <= metric.definition.keys()
+        assert metric.definition["crop_border"] == (0 if key == "colour_shift" else 4)
+        assert metric.definition["library"].startswith("goldeye ")
+        json.dumps(metric.definition, allow_nan=False)
+    a, b = soft(0), soft(1)
+    assert make_metric("psnr_y", crop_border=3)(a, b) == psnr(a, b, crop_border=3, y=True)
+    assert make_metric("ssim", crop_border=3)(a, b) == ssim(a, b, crop_border=3)
+
+
+def test_unusable_metrics_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"Unknown metric 'lpips-alexx'\. Did you mean"):
+        make_metric("lpips-alexx", crop_border=4)
+    with pytest.raises(InvalidInput, match="FID compares sets"):
+        make_metric("fid", crop_border=4)
+    with pytest.raises(InvalidInput, match="PSNR compares two pictures"):
+        make_metric("psnr", crop_border=4)(soft())
+    assert {info.needs for info in METRICS.values()} == {"gt", "none", "input", "sets"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from goldeye.dataset.groups import Dataset
 from goldeye.errors import InvalidInput
 from goldeye.evaluate.metrics import psnr, ssim
-from goldeye.evaluate.multi_gt import dataset_targets, mean, per_target
+from goldeye.evaluate.multi_gt import dataset_targets, mean
 from goldeye.evaluate.run import evaluate_folder
 from goldeye.images import Picture, read_image, write_image
 
@@ -44,14 +43,13 @@ def test_golden_means(golden: Path, border: int, y: bool) -> None:
 def test_golden_figures_of_each_target(golden: Path) -> None:
     expected = json.loads((golden / "hggt_mini" / "expected_multigt.json").read_text())["rgb_crop4"]["per_image"]
     targets = dataset_targets(Dataset.open(golden / "hggt_mini"))
-    metrics = {"psnr": partial(psnr, crop_border=4), "ssim": partial(ssim, crop_border=4)}
     for name, values in expected.items():
         assert list(targets[name]) == list(values["per_gt"])
         picture = read_image(golden / "hggt_mini" / "Test" / "SR" / f"{name}_sr.png")
-        found = per_target(picture, targets[name], metrics)
-        for index, (a, b) in enumerate(values["per_gt"].values()):
-            assert found["psnr"][index] == pytest.approx(a, abs=2e-4)
-            assert found["ssim"][index] == pytest.approx(b, abs=2e-4)
+        for path, (a, b) in zip(targets[name].values(), values["per_gt"].values(), strict=True):
+            target = read_image(path)
+            assert psnr(picture, target, crop_border=4) == pytest.approx(a, abs=2e-4)
+            assert ssim(picture, target, crop_border=4) == pytest.approx(b, abs=2e-4)
 
 
 @pytest.fixture
@@ -98,6 +96,20 @@ def test_against_the_originals(dataset: Path) -> None:
     assert result["images"] == 3
     assert result["metrics"]["psnr"]["mean"] == pytest.approx(20 * np.log10(255 / 2))
     assert result["excluded"] == []
+
+
+def test_against_the_negatives(dataset: Path) -> None:
+    result = evaluate_folder(dataset.parent / "sr", dataset=dataset, metrics=["psnr"], against="negatives")
+    of_12, of_2 = (20 * np.log10(255 / difference) for difference in (12, 2))
+    assert result["metrics"]["psnr"]["per_image"] == pytest.approx({"g2": of_12, "g3": of_2})
+    assert result["excluded"] == [{"name": "g1", "reason": "no negative candidate"}]
+    assert result["metrics"]["psnr"]["definition"]["against"].startswith("the negative candidates")
+
+
+def test_what_compares_with_no_target_is_measured_once(dataset: Path) -> None:
+    result = evaluate_folder(dataset.parent / "sr", dataset=dataset, metrics=["noise", "artifact_energy"])
+    assert result["metrics"]["noise"]["per_image"].keys() == {"g1", "g2"}
+    assert result["metrics"]["artifact_energy"]["mean"] == pytest.approx(0, abs=1e-9)
 
 
 def test_unusable_requests_are_refused(dataset: Path) -> None:

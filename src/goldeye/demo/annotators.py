@@ -22,7 +22,8 @@ from PIL import Image
 
 from goldeye.dataset.labels import Label
 from goldeye.errors import GoldeyeError
-from goldeye.images import Picture, luma_bt601, to_float
+from goldeye.evaluate.psnr_ssim import rms_error_y
+from goldeye.images import Picture
 
 POSITIVE_BELOW, NEGATIVE_ABOVE = 0.95, 1.08
 DISAGREEMENT = 0.06  # standard deviation of each annotator's own view of the ratio, in log units
@@ -49,8 +50,8 @@ class ScriptedAnnotator:
     def labels(self, original: Picture, candidates: list[Picture]) -> list[Label]:
         """One label a candidate, in their order; pictures: (H, W, 3) uint8."""
         clean = find_patch(original, self.clean)
-        base = max(rms_error(original, clean), 1e-6)
-        return [self._label(rms_error(candidate, clean) / base, candidate) for candidate in candidates]
+        base = max(rms_error_y(original, clean), 1e-6)
+        return [self._label(rms_error_y(candidate, clean) / base, candidate) for candidate in candidates]
 
     def _label(self, ratio: float, candidate: Picture) -> Label:
         digest = hashlib.sha256(f"{self.seed}/{self.name}/".encode() + candidate.tobytes()).digest()
@@ -61,12 +62,6 @@ class ScriptedAnnotator:
         if rng.random() < SLIP:
             place = min(max(place + (1 if rng.random() < 0.5 else -1), 0), 2)
         return scale[place]
-
-
-def rms_error(picture: Picture, clean: Picture) -> float:
-    """Root-mean-square difference in studio-range luma."""
-    difference = luma_bt601(to_float(picture)) - luma_bt601(to_float(clean))
-    return float(np.sqrt(np.mean(np.square(difference))))
 
 
 def find_patch(patch: Picture, photos: dict[str, Picture]) -> Picture:

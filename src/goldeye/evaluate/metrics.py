@@ -1,140 +1,126 @@
-"""Full-reference metrics of a pair of pictures, each exactly as its definition below says.
-
-PSNR and SSIM equal BasicSR's figures, which super-resolution papers print (shared/golden metrics/psnr_ssim.json).
-"""
+"""Every metric by name: what it needs, which way is better, and exactly what its figure means."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from goldeye.errors import InvalidInput, unknown_name
+from goldeye.evaluate import artifacts, colour, psnr_ssim, single
+from goldeye.evaluate.colour import low_frequency_delta_e
+from goldeye.evaluate.planes import AnyPicture
+from goldeye.evaluate.psnr_ssim import psnr, ssim
 
-from goldeye.errors import InvalidInput
-from goldeye.images import FloatPicture, Picture, luma_bt601, rgb_to_lab
-from goldeye.images.colour import as_float
+__all__ = ["METRICS", "Metric", "MetricInfo", "Needs", "low_frequency_delta_e", "make_metric", "psnr", "ssim"]
 
-Values = NDArray[np.float64]
-AnyPicture = Picture | FloatPicture
+Needs = Literal["gt", "none", "input", "sets"]
+"""What a result is compared with: its ground truth, nothing, its LR input, or a set of pictures with another set."""
 
-# Wang et al. 2004: 11x11 Gaussian window, σ 1.5, K1 0.01, K2 0.03.
-WINDOW, SIGMA, K1, K2 = 11, 1.5, 0.01, 0.03
-DELTA_E_SIGMA = 8.0
 
-_RGB = "sRGB, all three channels"
-_Y = "Y of YCbCr, BT.601 studio range (16..235), not rounded"
-_PSNR = {"range": "0..255", "formula": "10 log10(255² / mean squared error)", "unit": "dB"}
-_SSIM = {
-    "range": "0..255",
-    "window": "Gaussian 11x11, sigma 1.5, windows wholly inside the cropped picture",
-    "formula": "Wang et al. 2004 with K1 0.01, K2 0.03",
-    "unit": "1",
+@dataclass(frozen=True)
+class MetricInfo:
+    """What is known of a metric before it is made."""
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    needs: Needs
+    weights: tuple[str, ...] = ()
+    """Keys of `goldeye.evaluate.weights.WEIGHT_FILES`."""
+
+
+METRICS: dict[str, MetricInfo] = {
+    "psnr": MetricInfo("PSNR", "dB", True, "gt"),
+    "ssim": MetricInfo("SSIM", "1", True, "gt"),
+    "psnr_y": MetricInfo("PSNR-Y", "dB", True, "gt"),
+    "ssim_y": MetricInfo("SSIM-Y", "1", True, "gt"),
+    "lpips": MetricInfo("LPIPS (alex)", "1", False, "gt", ("lpips-alex", "alexnet")),
+    "lpips-vgg": MetricInfo("LPIPS (vgg)", "1", False, "gt", ("lpips-vgg", "vgg16")),
+    "lpips-squeeze": MetricInfo("LPIPS (squeeze)", "1", False, "gt", ("lpips-squeeze", "squeezenet1_1")),
+    "dists": MetricInfo("DISTS", "1", False, "gt", ("dists", "vgg16")),
+    "artifact_energy": MetricInfo("artifact energy", "1", False, "gt"),
+    "colour_shift": MetricInfo("colour shift", "ΔE", False, "input"),
+    "niqe": MetricInfo("NIQE", "1", False, "none"),
+    "sharpness": MetricInfo("sharpness", "levels of 255", True, "none"),
+    "noise": MetricInfo("noise", "levels of 255", False, "none"),
+    "fid": MetricInfo("FID", "1", False, "sets", ("inception",)),
 }
-DEFINITIONS: dict[str, dict[str, Any]] = {
-    "psnr": {"name": "PSNR", "colour": _RGB, "higher_is_better": True, **_PSNR},
-    "ssim": {"name": "SSIM", "colour": f"{_RGB}, mean of the channels' SSIM", "higher_is_better": True, **_SSIM},
-    "psnr_y": {"name": "PSNR-Y", "colour": _Y, "higher_is_better": True, **_PSNR},
-    "ssim_y": {"name": "SSIM-Y", "colour": _Y, "higher_is_better": True, **_SSIM},
-    "low_frequency_delta_e": {
-        "name": "low-frequency ΔE",
-        "colour": "CIELAB (D65), ΔE 1976",
-        "higher_is_better": False,
-        "range": "0 = same colours",
-        "window": f"both pictures blurred first, Gaussian sigma {DELTA_E_SIGMA:g} px in sRGB",
-        "formula": "mean Euclidean distance in CIELAB",
-        "unit": "ΔE",
-    },
-}
 
 
-def psnr(a: AnyPicture, b: AnyPicture, *, crop_border: int, y: bool = False) -> float:
-    """Peak signal-to-noise ratio in dB of two (H, W, 3) RGB pictures, of their luma with `y`; inf when they are equal.
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """A metric ready to measure: call it with a result and, as `info.needs` says, its ground truth or LR input.
 
-    `crop_border` pixels are left out on every side. InvalidInput when the sizes differ or nothing is left.
+    Pictures are (H, W, 3) RGB, uint8, uint16, or float32 in [0, 1]. PSNR of equal pictures is inf. InvalidInput, one
+    sentence, for a picture that has no such figure: too small, flat, another size.
     """
-    a, b = _cropped(a, b, crop_border)
-    if not y and a.dtype == b.dtype == np.uint8:
-        difference = np.subtract(a, b, dtype=np.int16).ravel()
-        error = float(np.square(difference, dtype=np.int32).mean())
+
+    key: str
+    info: MetricInfo
+    definition: dict[str, Any]
+    """For JSON: colour space, crop, range, window, formula, library and version, weights with their hash."""
+    measure: Callable[..., float] = field(repr=False)
+
+    def __call__(self, sr: AnyPicture, other: AnyPicture | None = None) -> float:
+        if self.info.needs == "none":
+            return self.measure(sr)
+        if other is None:
+            raise InvalidInput(f"{self.info.name} compares two pictures.")
+        return self.measure(sr, other)
+
+
+def make_metric(key: str, *, crop_border: int, device: str = "auto", niqe_params: Path | None = None) -> Metric:
+    """The metric of a name in `METRICS` but "fid", whose pictures are cropped by `crop_border` pixels on every side.
+
+    `device` is for those with a network, `niqe_params` a file of pristine parameters. InvalidInput for an unknown name,
+    for weights that are missing or wrong, and for NIQE without parameters.
+    """
+    info = metric_info(key)
+    if info.needs == "sets":
+        raise InvalidInput(f"{info.name} compares sets of pictures, not pictures.")
+    if key.startswith(("psnr", "ssim")):
+        function = psnr if key.startswith("psnr") else ssim
+        parts = psnr_ssim.DEFINITIONS[key]
+        measure: Callable[..., float] = partial(function, crop_border=crop_border, y=key.endswith("_y"))
+    elif key in single.DEFINITIONS:
+        parts = single.DEFINITIONS[key]
+        measure = partial(single.sharpness if key == "sharpness" else single.noise, crop_border=crop_border)
+    elif key == "artifact_energy":
+        parts, measure = artifacts.DEFINITION, partial(artifacts.artifact_energy, crop_border=crop_border)
+    elif key == "colour_shift":
+        # The input's pixels have no border of their own, and a blur of 8 px needs no crop.
+        parts, measure, crop_border = colour.DEFINITION, colour.colour_shift, 0
+    elif key == "niqe":
+        from goldeye.evaluate import niqe
+
+        parameters = niqe.load_parameters(niqe_params)
+        parts = niqe.DEFINITION | {"parameters": parameters.source}
+        measure = partial(niqe.niqe, parameters=parameters, crop_border=crop_border)
     else:
-        error = float(np.square(_planes(a, y) - _planes(b, y)).mean())
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+        from goldeye.evaluate import perceptual
+
+        if key == "dists":
+            measure, parts = perceptual.dists(crop_border=crop_border, device=device)
+        else:
+            net = key.partition("-")[2] or "alex"
+            measure, parts = perceptual.lpips(net, crop_border=crop_border, device=device)
+    return Metric(key, info, definition(key, parts, crop_border), measure)
 
 
-def ssim(a: AnyPicture, b: AnyPicture, *, crop_border: int, y: bool = False) -> float:
-    """Structural similarity (Wang et al. 2004) of two (H, W, 3) RGB pictures: mean over the channels, or of the luma.
-
-    `crop_border` pixels are left out on every side; what is left must hold the 11x11 window (else InvalidInput).
-    """
-    a, b = _cropped(a, b, crop_border)
-    if min(a.shape[:2]) < WINDOW:
-        raise InvalidInput(f"SSIM needs {WINDOW}x{WINDOW} pixels; the cropped picture has {_size(a)}.")
-    return float(np.mean([_ssim_plane(*planes) for planes in zip(_planes(a, y), _planes(b, y), strict=True)]))
+def metric_info(key: str) -> MetricInfo:
+    """The entry of `METRICS`; InvalidInput, with the nearest name, for an unknown one."""
+    if key not in METRICS:
+        raise unknown_name("metric", key, METRICS)
+    return METRICS[key]
 
 
-def low_frequency_delta_e(a: AnyPicture, b: AnyPicture) -> float:
-    """Mean CIELAB distance (ΔE 1976) of two RGB pictures after a Gaussian blur (σ 8 px): a shift of colour or exposure.
+def definition(key: str, parts: dict[str, Any], crop_border: int) -> dict[str, Any]:
+    """A figure's definition for JSON: name, unit, direction, crop, then the metric's own parts."""
+    from goldeye import __version__
 
-    Detail and noise average out in the blur, so that sharpening alone hardly shows.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    a, b = _cropped(a, b, 0)
-    smooth = [gaussian_filter(as_float(picture), (DELTA_E_SIGMA, DELTA_E_SIGMA, 0)) for picture in (a, b)]
-    distance = rgb_to_lab(smooth[0]).astype(np.float64) - rgb_to_lab(smooth[1])
-    return float(np.sqrt(np.square(distance).sum(axis=-1)).mean())
-
-
-def _cropped(a: AnyPicture, b: AnyPicture, border: int) -> tuple[AnyPicture, AnyPicture]:
-    if a.shape != b.shape:
-        raise InvalidInput(f"The pictures differ in size: {_size(a)} and {_size(b)}.")
-    if border < 0 or min(a.shape[:2]) <= 2 * border:
-        raise InvalidInput(f"A crop of {border} pixels leaves nothing of a picture of {_size(a)}.")
-    inner = slice(border, -border or None)
-    return a[inner, inner], b[inner, inner]
-
-
-def _size(picture: AnyPicture) -> str:
-    return f"{picture.shape[1]}x{picture.shape[0]}"
-
-
-def _planes(picture: AnyPicture, y: bool) -> Values:
-    """(channels, H, W) float64 in 0..255."""
-    if y:
-        return np.asarray(luma_bt601(as_float(picture)), np.float64)[np.newaxis]
-    if picture.dtype == np.uint8:
-        return np.moveaxis(picture, -1, 0).astype(np.float64)
-    return np.moveaxis(as_float(picture), -1, 0).astype(np.float64) * 255
-
-
-def _ssim_plane(a: Values, b: Values) -> float:
-    c1, c2 = (K1 * 255) ** 2, (K2 * 255) ** 2
-    mean_a, mean_b = _windowed(a), _windowed(b)
-    product = mean_a * mean_b
-    squares = mean_a**2 + mean_b**2
-    variances = _windowed(a * a + b * b) - squares  # σa² + σb²: the formula needs only their sum
-    covariance = _windowed(a * b) - product
-    values = ((2 * product + c1) * (2 * covariance + c2)) / ((squares + c1) * (variances + c2))
-    return float(values.mean())
-
-
-def _windowed(plane: Values) -> Values:
-    """Gaussian-weighted mean of every window wholly inside: (H, W) → (H - 10, W - 10), one axis after the other."""
-    half = WINDOW // 2
-    weights = np.exp(-((np.arange(WINDOW) - half) ** 2) / (2 * SIGMA**2))
-    weights /= weights.sum()
-    height, width = plane.shape[0] - 2 * half, plane.shape[1] - 2 * half
-    result = np.empty((height, width))
-    # Strips of 32 rows stay in the cache; the window is symmetric, so that opposite pixels share a product.
-    for top in range(0, height, 32):
-        count = min(32, height - top)
-        strip = plane[top : top + count + 2 * half]
-        rows = weights[half] * strip[half : half + count]
-        for k in range(half):
-            rows += weights[k] * (strip[k : k + count] + strip[2 * half - k : 2 * half - k + count])
-        columns = weights[half] * rows[:, half : half + width]
-        for k in range(half):
-            columns += weights[k] * (rows[:, k : k + width] + rows[:, 2 * half - k : 2 * half - k + width])
-        result[top : top + count] = columns
-    return result
+    info = METRICS[key]
+    common = {"name": info.name, "unit": info.unit, "higher_is_better": info.higher_is_better}
+    return common | {"crop_border": crop_border, "library": f"goldeye {__version__}"} | parts

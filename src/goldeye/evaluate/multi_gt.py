@@ -7,45 +7,39 @@ many positives it has.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from goldeye.dataset.groups import Dataset
 from goldeye.dataset.labels import Label, finals
 from goldeye.errors import unknown_name
-from goldeye.images import Picture, read_image
 
-Metric = Callable[[Picture, Picture], float]
 AGAINST = {
     "positives": "the positive candidates of each group, mean over them",
     "original": "the original patch of each group",
+    "negatives": "the negative candidates of each group, mean over them",
 }
 
 
 def dataset_targets(dataset: Dataset, against: str = "positives") -> dict[str, dict[str, Path]]:
-    """{group id: {"original" or slot: picture}}: what each result is compared with; empty for a group without positive.
+    """{group id: {"original" or slot: picture}}: what each result is compared with; empty for a group without any.
 
-    `against` is "positives" or "original"; InvalidInput for another word, and for positives of a dataset without votes.
+    `against` is a key of `AGAINST`; InvalidInput for another word, and for candidates of a dataset without votes.
     """
     if against not in AGAINST:
         raise unknown_name("target", against, AGAINST)
     if against == "original":
         return {group.id: {"original": group.original} for group in dataset.groups}
+    wanted = Label.POSITIVE if against == "positives" else Label.NEGATIVE
     labels = finals(dataset)
     return {
         group.id: {
             slot: path
             for slot, path in group.candidates.items()
-            if slot in (found := labels.get(group.id, {})) and found[slot].label is Label.POSITIVE
+            if slot in (found := labels.get(group.id, {})) and found[slot].label is wanted
         }
         for group in dataset.groups
     }
-
-
-def per_target(result: Picture, targets: Mapping[str, Path], metrics: Mapping[str, Metric]) -> dict[str, list[float]]:
-    """{metric: its value against each target, in order}; GoldeyeError for an unreadable target or another size."""
-    pictures = [read_image(path) for path in targets.values()]
-    return {name: [metric(result, picture) for picture in pictures] for name, metric in metrics.items()}
 
 
 def mean(values: Iterable[float | None]) -> float | None:

@@ -1,0 +1,111 @@
+"""A folder of pictures that remembers what each was made from, so that only what has changed is made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from goldeye.errors import InvalidInput
+from goldeye.files import atomic_path, read_rows, sha256, write_lines
+from goldeye.images import Picture, find_images, read_image, write_image
+
+RECORD = ".made.jsonl"
+SHOWN_BY_BROWSERS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+def key_of(value: Any) -> str:
+    """Hex SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class MadePictures:
+    """The pictures of a folder by name (the path inside it without ending), each with its row of the record.
+
+    A row is {"name", "file", "key" (what it was made from), "sha256" (of the picture), …}. A picture that was changed
+    or removed since is none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._rows = {row["name"]: row for row in read_rows(folder / RECORD) if {"name", "file", "key"} <= row.keys()}
+        self._known: dict[str, bool] = {}
+
+    def row(self, name: str) -> dict[str, Any]:
+        """What the record says of a picture that `has` found."""
+        return self._rows[name]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Of all pictures."""
+        return list(self._rows.values())
+
+    def path(self, name: str) -> Path:
+        return self.folder / str(self._rows[name]["file"])
+
+    def there(self, name: str) -> bool:
+        """Whether the picture is there as it was made, from whatever."""
+        if name not in self._rows:
+            return False
+        if name not in self._known:
+            path = self.path(name)
+            self._known[name] = path.is_file() and sha256(path) == self._rows[name].get("sha256")
+        return self._known[name]
+
+    def start(self, keys: Mapping[str, str]) -> list[str]:
+        """Remove all but the pictures that were made from `keys` ({name: key}); returns the names of the others."""
+        self._rows = {
+            name: row for name, row in self._rows.items() if row["key"] == keys.get(name) and self.there(name)
+        }
+        kept = {str(row["file"]) for row in self._rows.values()}
+        if self.folder.is_dir():
+            for path in self.folder.rglob("*"):
+                if path.is_file() and path.name != RECORD and path.relative_to(self.folder).as_posix() not in kept:
+                    path.unlink()
+        write_lines(self.folder / RECORD, list(self._rows.values()))  # without the line that a killed process tore
+        return [name for name in keys if name not in self._rows]
+
+    def write(self, name: str, key: str, picture: Picture, **more: Any) -> None:
+        """Keep an array as PNG."""
+        path = self.folder / f"{name}.png"
+        write_image(path, picture)
+        self._add(name, key, path, more)
+
+    def copy(self, name: str, key: str, source: Path) -> None:
+        """Keep a picture file: byte for byte where a browser can show it, else as PNG."""
+        if source.suffix.lower() not in SHOWN_BY_BROWSERS:
+            self.write(name, key, read_image(source))
+            return
+        path = self.folder / f"{name}{source.suffix.lower()}"
+        with atomic_path(path, durable=False) as temporary:
+            shutil.copyfile(source, temporary)
+        self._add(name, key, path, {})
+
+    def _add(self, name: str, key: str, path: Path, more: Mapping[str, Any]) -> None:
+        file = path.relative_to(self.folder).as_posix()
+        row = {"name": name, "file": file, "key": key, "sha256": sha256(path), **more}
+        with (self.folder / RECORD).open("a", encoding="utf-8", newline="\n") as lines:
+            lines.write(json.dumps(row) + "\n")
+        self._rows[name], self._known[name] = row, True
+
+
+def pictures_by_name(folder: Path, suffix: str = "") -> dict[str, Path]:
+    """{path inside the folder without ending and `suffix`: picture}; InvalidInput for two of one name.
+
+    Pictures whose names lack the suffix are passed over.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"There is no folder '{folder}'.")
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if not stem.endswith(suffix):
+            continue
+        name = stem.removesuffix(suffix)
+        if name in found:
+            raise InvalidInput(f"'{found[name]}' and '{path}' have the same name.")
+        found[name] = path
+    return found
