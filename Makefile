@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # Two processes share the machine's cores; more threads than cores slow every test down.
 TEST_WORKERS ?= 2
 
-.PHONY: help demo test test-all lint lint-web bench clean
+.PHONY: help demo test test-all lint lint-web bench docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all  the slow tests too"
 	@echo "make lint      ruff and mypy"
 	@echo "make lint-web  types of the pages' scripts (needs npm)"
+	@echo "make docs      the documentation as a site, in build/site"
 	@echo "make bench     speed measurements (seams.py and half_precision.py in benchmarks/ need trained weights)"
 
 # A venv made before a change of the dependencies is stale; `make clean` removes it for any other reason.
@@ -39,7 +40,16 @@ lint-web:
 	npm exec --yes --package=typescript@5.9.3 -- tsc -p jsconfig.json
 
 bench: $(STAMP)
-	for name in negative_term degradation upscale selection annotate; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in negative_term degradation upscale selection annotate training metrics loading; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+# The switch silences an advertisement of mkdocs-material.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "build/site/index.html (the search needs a server: $(BIN)/python -m http.server -d build/site)"
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo build/site

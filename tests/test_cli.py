@@ -14,7 +14,8 @@ from goldeye.cli import run
 from goldeye.images import image_size, write_image
 
 COMMANDS = {"annotate", "degrade", "demo", "enhance", "evaluate", "export", "labels", "models", "noise-bank", "pairs"}
-COMMANDS |= {"mobile", "recipes", "select", "study", "testset", "train", "upscale"}
+COMMANDS |= {"benchmark", "doctor", "maps", "mobile", "niqe", "pack"}
+COMMANDS |= {"recipes", "select", "study", "testset", "train", "upscale"}
 
 
 def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:

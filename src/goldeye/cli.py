@@ -18,7 +18,13 @@ import typer
 
 from goldeye import __version__
 from goldeye.cli_annotate import annotate_app
+from goldeye.cli_benchmark import benchmark_app
+from goldeye.cli_doctor import FIRST_STEPS, doctor
+from goldeye.cli_maps import maps_app
+from goldeye.cli_niqe import niqe_app
 from goldeye.cli_output import Database, Device, Form, Json, Output, Quiet, Seed, print_document
+from goldeye.cli_pack import pack
+from goldeye.cli_recipes import recipes_app
 from goldeye.cli_study import study_app
 from goldeye.errors import GoldeyeError, Interrupted, InvalidInput, unknown_name
 from goldeye.runtime import prepare_process
@@ -33,20 +39,23 @@ UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="goldeye",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-recipes_app = typer.Typer(no_args_is_help=True, help="The shipped training recipes.")
 models_app = typer.Typer(no_args_is_help=True, help="Architectures and known weights.")
 labels_app = typer.Typer(no_args_is_help=True, help="Votes, final labels and their tables.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(annotate_app, name="annotate")
 app.add_typer(labels_app, name="labels")
+app.add_typer(maps_app, name="maps")
 app.add_typer(models_app, name="models")
+app.add_typer(niqe_app, name="niqe")
 app.add_typer(study_app, name="study")
+app.command("pack")(pack)
+app.command("doctor")(doctor)
+app.add_typer(benchmark_app, name="benchmark")
 
 
 def _version(value: bool) -> None:
@@ -55,12 +64,15 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Photos and people's judgement into a super-resolution model built to please."""
+    """Photos and people's judgement into a super-resolution model built to please people."""
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST_STEPS)
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -323,6 +335,9 @@ def train(
         Path | None, typer.Option("-o", "--output", help="The run folder (default: runs/RECIPE).")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, train nothing.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="--dry-run: try two steps for time and memory.")
+    ] = True,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over instead of continuing the run.")] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of all randomness (default: the recipe's).")] = None,
     device: Device = "auto",
@@ -335,16 +350,16 @@ def train(
     options = {"data.split": split, "seed": seed}
     given = [f"{key}={value}" for key, value in options.items() if value is not None]
     config = load_recipe(recipe, [*(settings or []), *given])
+    run = output or Path("runs") / recipe.removesuffix(".yaml").replace("/", "-")
+    prepare_process()
     if dry_run:
         from goldeye.train.plan import dry_run as check
 
-        plan = check(config, device)
+        plan = check(config, device, run=run, measure=measure)
         print_document("train", plan, json_, lambda: _plan_text(plan))
         raise typer.Exit(0 if plan["ok"] else 2)
-    prepare_process()
     from goldeye.train.loop import train as run_training
 
-    run = output or Path("runs") / recipe.removesuffix(".yaml").replace("/", "-")
     result = run_training(config, run, recipe=recipe, fresh=fresh, device=device)
     document = {"run": str(run), "weights": str(result.weights), "step": result.step, "started_at": result.started_at}
     text = (
@@ -359,40 +374,6 @@ def _plan_text(plan: dict[str, Any]) -> str:
     lines = [f"{key}: {value}" for key, value in plan["plan"].items() if key != "config"]
     verdict = ["ready to train"] if plan["ok"] else [f"problem: {problem}" for problem in plan["problems"]]
     return "\n".join(lines + verdict)
-
-
-@recipes_app.command("list")
-def recipes_list(json_: Json = False) -> None:
-    """Names and one line each."""
-    from goldeye.config import load_recipe, recipe_names
-
-    found = [(name, load_recipe(name)) for name in recipe_names()]
-    rows = [{"name": name, "summary": config.summary, "table": config.table} for name, config in found]
-    print_document(
-        "recipes", {"recipes": rows}, json_, lambda: "\n".join(f"{r['name']:28} {r['summary']}" for r in rows)
-    )
-
-
-@recipes_app.command("show")
-def recipes_show(
-    name: str, settings: Annotated[list[str] | None, typer.Option("--set")] = None, json_: Json = False
-) -> None:
-    """The fully resolved configuration of a recipe."""
-    from goldeye.config import load_recipe, to_yaml
-
-    config = load_recipe(name, settings)
-    print_document(
-        "recipes", {"name": name, "config": config.model_dump(mode="json")}, json_, lambda: to_yaml(config).rstrip()
-    )
-
-
-@recipes_app.command("schema")
-def recipes_schema(json_: Json = False) -> None:
-    """The JSON schema of a recipe, for editors."""
-    from goldeye.config import TrainConfig
-
-    schema = TrainConfig.model_json_schema()
-    print_document("recipes", {"recipe": schema}, json_, lambda: json.dumps(schema, indent=1))
 
 
 # --- curation and labels ----------------------------------------------------------------------------------------------
@@ -629,31 +610,61 @@ def evaluate(
     dataset: Annotated[
         Path | None, typer.Option(help="A labelled dataset: the ground truths are its positives.")
     ] = None,
-    against: Annotated[str | None, typer.Option(help="With a dataset: positives (default) or original.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="With a dataset: positives (default), original or negatives.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="train or test.")] = None,
-    metrics: Annotated[str, typer.Option(help="Comma-separated: psnr, ssim, psnr_y, ssim_y.")] = "psnr,ssim",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated: psnr, ssim, psnr_y, ssim_y, lpips, lpips-vgg, lpips-squeeze, dists, "
+            "artifact_energy, colour_shift, niqe, sharpness, noise, fid; or all that can be measured here."
+        ),
+    ] = "psnr,ssim",
     scale: Annotated[int, typer.Option(min=1, help="The default border crop.")] = 4,
     crop_border: Annotated[int | None, typer.Option(min=0, help="Pixels left out at each border.")] = None,
     suffix: Annotated[str, typer.Option(help="Suffix of the results' names.")] = "",
+    lr: Annotated[Path | None, typer.Option(help="A folder of the LR inputs (for colour_shift).")] = None,
+    lr_suffix: Annotated[str, typer.Option(help="Suffix of the inputs' names.")] = "",
+    niqe_params: Annotated[Path | None, typer.Option(help="NIQE's pristine parameters: .npz or .mat.")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Another folder of results: paired differences.")] = None,
+    compare_suffix: Annotated[str | None, typer.Option(help="Suffix of its names (default: --suffix).")] = None,
+    device: Device = "auto",
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Metrics per picture and their mean with a 95 % interval."""
-    from goldeye.evaluate.run import evaluate_folder, evaluation_text
+    from goldeye.evaluate.run import compare_evaluations, evaluate_folder, evaluation_text
 
-    result = evaluate_folder(
-        sr,
-        gt=gt,
-        dataset=dataset,
-        split=split,
-        against=against,
-        metrics=metrics.split(","),
-        scale=scale,
-        crop_border=crop_border,
-        suffix=suffix,
-    )
+    def evaluated(folder: Path, end: str) -> dict[str, Any]:
+        return evaluate_folder(
+            folder,
+            gt=gt,
+            dataset=dataset,
+            split=split,
+            against=against,
+            metrics=metrics,
+            scale=scale,
+            crop_border=crop_border,
+            suffix=end,
+            lr=lr,
+            lr_suffix=lr_suffix,
+            niqe_params=niqe_params,
+            device=device,
+        )
+
+    result = evaluated(sr, suffix)
+    if compare is not None:
+        other = evaluated(compare, suffix if compare_suffix is None else compare_suffix)
+        result["compare"] = {
+            "with": str(compare),
+            "images": other["images"],
+            "metrics": compare_evaluations(result, other),
+            "excluded": other["excluded"],
+        }
     print_document("evaluate", result, json_, lambda: evaluation_text(result))
-    if any(entry.get("failed") for entry in result["excluded"]):
+    left_out = result["excluded"] + result.get("compare", {}).get("excluded", [])
+    if any(entry.get("failed") for entry in left_out):
         raise typer.Exit(1)
 
 
@@ -738,7 +749,7 @@ def run(argv: list[str]) -> int:
             logging.exception("goldeye %s", " ".join(argv))
         return _fail(error, argv, 2 if isinstance(error, InvalidInput) else 1)
     except UsageError as error:
-        if argv in ([], ["recipes"], ["annotate"], ["labels"], ["models"], ["study"]):
+        if argv in [[group.name] for group in app.registered_groups]:
             typer.echo(error.format_message())  # a group without a subcommand shows its help
             return 0
         return _fail(InvalidInput(error.format_message(), hint="`--help` lists what the command takes."), argv, 2)
