@@ -233,7 +233,8 @@ def build(config: NetworkConfig) -> nn.Module:
             network.load_state_dict(start.state_dict())
         except RuntimeError as error:
             raise InvalidInput(
-                f"'{config.init}' does not fit the recipe's network '{config.architecture}' {config.settings or ''}."
+                f"'{config.init}' does not fit the recipe's network '{config.architecture}'"
+                f"{f' with {config.settings}' if config.settings else ''}."
             ) from error
     return network
 
