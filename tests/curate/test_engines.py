@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import psutil
 import pytest
 
 from goldeye.curate import engines
@@ -49,6 +54,10 @@ class OddError(Exception):
 
 def fail_oddly(value: int) -> int:
     raise OddError("odd", "error")
+
+
+def lose_connection(value: int) -> int:
+    raise ConnectionResetError("the peer is gone")
 
 
 def warn(value: int) -> int:
@@ -140,6 +149,12 @@ def test_errors_that_cannot_travel_are_told(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_an_error_of_the_work_is_no_loss_of_a_process(engine: Engine) -> None:
+    with pytest.raises(ConnectionResetError, match="the peer is gone"):
+        list(engine.map(lose_connection, range(2)))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_warnings_arrive(engine: Engine) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -176,37 +191,60 @@ def test_engines_are_chosen_by_name() -> None:
 
 
 PROGRAM = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in a shell's background it is ignored
 sys.path.insert(0, {tests!r})
 from test_engines import hold
-from goldeye.curate.engines import LocalEngine
-for _ in LocalEngine(2).map(hold, [Path({folder!r}) / f"{{number}}.txt" for number in range(9)]):
+from goldeye.curate.engines import LocalEngine, RayEngine
+for _ in {engine}(2).map(hold, [Path({folder!r}) / f"{{number}}.txt" for number in range(9)]):
     pass
 """
 
 
 @pytest.mark.parametrize(
-    ("number", "stdin"),
-    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGKILL, False), (signal.SIGKILL, True)],
+    ("engine", "number", "stdin"),
+    [
+        ("LocalEngine", signal.SIGINT, False),
+        ("LocalEngine", signal.SIGTERM, False),
+        ("LocalEngine", signal.SIGKILL, False),
+        ("LocalEngine", signal.SIGKILL, True),
+        pytest.param("RayEngine", signal.SIGINT, False, marks=pytest.mark.slow),
+        pytest.param("RayEngine", signal.SIGKILL, True, marks=pytest.mark.slow),
+    ],
 )
-def test_nothing_is_left_when_the_parent_ends(tmp_path: Path, number: signal.Signals, stdin: bool) -> None:
+def test_nothing_is_left_when_the_parent_ends(
+    tmp_path: Path, folder_of_ray: Path, engine: str, number: signal.Signals, stdin: bool
+) -> None:
     """The program has no `if __name__ == "__main__"`, and comes as a file or on stdin."""
-    text = PROGRAM.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "out"))
+    text = PROGRAM.format(engine=engine, tests=str(Path(__file__).parent), folder=str(tmp_path / "out"))
     (tmp_path / "program.py").write_text(text)
     command = [sys.executable, "-"] if stdin else [sys.executable, str(tmp_path / "program.py")]
     with (tmp_path / "program.py").open() as program, (tmp_path / "stderr").open("wb") as stderr:
         parent = subprocess.Popen(command, stdin=program if stdin else None, stderr=stderr, start_new_session=True)
     pids = wait_for_workers(tmp_path / "out", 2, tmp_path / "stderr")
+    pids += [child.pid for child in psutil.Process(parent.pid).children(recursive=True)]
     assert len(list((tmp_path / "out").glob(".*.tmp.txt"))) == 2
     if number == signal.SIGINT:
         os.killpg(parent.pid, number)  # as a terminal does
     else:
         parent.send_signal(number)
-    parent.wait(20)
+    parent.wait(60)
     wait_for_end(pids)
     assert not list((tmp_path / "out").glob(".*"))
     assert not list((tmp_path / "out").glob("*.txt"))
+    text = (tmp_path / "stderr").read_text()
+    assert text.count("Traceback") == (number == signal.SIGINT)  # the program's own KeyboardInterrupt
+    assert "ray" not in text.replace("RayEngine", "").split("Traceback")[0]
+    wait_until_empty(folder_of_ray)
+
+
+@pytest.fixture
+def folder_of_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where Ray keeps its files; pytest's folders have names too long for its sockets."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
 
 
 CLOSING = """
@@ -239,7 +277,7 @@ def test_ctrl_c_waits_while_processes_start() -> None:
 
 def wait_for_workers(folder: Path, count: int, stderr: Path) -> list[int]:
     """The workers' process numbers, once so many have written theirs."""
-    for _ in range(600):
+    for _ in range(2400):  # Ray starts slowly where the machine has other work
         written = [path.read_text() for path in folder.glob("*.pid")]
         if len(written) == count and all(written):
             return [int(text) for text in written]
@@ -248,11 +286,19 @@ def wait_for_workers(folder: Path, count: int, stderr: Path) -> list[int]:
 
 
 def wait_for_end(pids: list[int]) -> None:
-    for _ in range(200):
+    for _ in range(600):
         if not any(alive(pid) for pid in pids):
             return
         time.sleep(0.05)
     raise AssertionError(f"still there: {[pid for pid in pids if alive(pid)]}")
+
+
+def wait_until_empty(folder: Path) -> None:
+    for _ in range(600):
+        if not list(folder.iterdir()):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"still there: {list(folder.rglob('*'))[:20]}")
 
 
 def alive(pid: int) -> bool:
@@ -271,22 +317,110 @@ def test_ray_gives_up_on_what_always_dies(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.slow
-def test_ray_is_silent_and_ends_what_it_began(capfd: pytest.CaptureFixture[str]) -> None:
-    import ray
-
-    handler = signal.getsignal(signal.SIGTERM)
+def test_ray_is_silent_and_ends_what_it_began(capfd: pytest.CaptureFixture[str], folder_of_ray: Path) -> None:
     assert dict(RayEngine(2).map(square, range(20))) == {number: number**2 for number in range(20)}
+    assert not list(folder_of_ray.iterdir())
     results = RayEngine(2).map(process, range(100))
     next(results)
-    assert ray.is_initialized()
+    [driver] = multiprocessing.active_children()
+    pids = [child.pid for child in psutil.Process(driver.pid).children(recursive=True)]
+    assert len(pids) > 2
+    assert list(folder_of_ray.iterdir())
     results.close()  # type: ignore[attr-defined]
-    assert not ray.is_initialized()
-    assert signal.getsignal(signal.SIGTERM) == handler
+    assert not multiprocessing.active_children()
+    assert not list(folder_of_ray.iterdir())
+    wait_for_end(pids)
     assert capfd.readouterr() == ("", "")
+
+
+WITHOUT_RAY = """
+import signal, sys
+sys.path.insert(0, {tests!r})
+from test_engines import square
+from goldeye.curate.engines import RayEngine
+before = signal.getsignal(signal.SIGTERM)
+print(sorted(RayEngine(2).map(square, range(3))), "ray" in sys.modules, signal.getsignal(signal.SIGTERM) == before)
+"""
+
+
+@pytest.mark.slow
+def test_ray_is_never_loaded_here() -> None:
+    program = WITHOUT_RAY.format(tests=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, timeout=120, check=True)
+    assert (done.stdout, done.stderr) == ("[(0, 0), (1, 1), (2, 4)] False True\n", "")
+
+
+def end_driver(marker: Path) -> str:
+    """End the process that Ray was started in, where the marker allows; a process of Ray's own would be replaced."""
+    if not marker.exists():
+        if marker.name == "once":
+            marker.touch()
+        driver = psutil.Process().parent().parent()  # type: ignore[union-attr]
+        assert "multiprocessing" in " ".join(driver.cmdline())  # type: ignore[union-attr]
+        driver.kill()  # type: ignore[union-attr]
+        time.sleep(60)
+    return marker.name
+
+
+@pytest.mark.slow
+def test_ray_is_started_again_for_what_is_left(tmp_path: Path, folder_of_ray: Path) -> None:
+    for name in "abcd":
+        (tmp_path / name).touch()
+    items = [tmp_path / name for name in ("a", "b", "once", "c", "d")]
+    results = list(RayEngine(1).map(end_driver, items))
+    assert sorted(results) == [(index, item.name) for index, item in enumerate(items)]
+    assert not list(folder_of_ray.iterdir())
+
+
+@pytest.mark.slow
+def test_ray_that_always_ends_is_one_clear_error(tmp_path: Path, folder_of_ray: Path) -> None:
+    with pytest.raises(GoldeyeError, match=r"^Ray ended unexpectedly \(exit code -9\)\.$") as caught:
+        list(RayEngine(1).map(end_driver, [tmp_path / "always"]))
+    assert "--engine local" in (caught.value.hint or "")
+    assert not multiprocessing.active_children()
+    assert not list(folder_of_ray.iterdir())
+
+
+def end_at_once(connection: Connection, folder: str) -> None:
+    os._exit(1)
+
+
+def end_after_one(connection: Connection, folder: str) -> None:
+    """What a driver does, without Ray: the first of the items left."""
+    _, items, options = connection.recv()
+    index = min(items)
+    connection.send((index, pickle.dumps(engines._outcome(pickle.loads(options["work"]), pickle.loads(items[index])))))
+    os._exit(1)
+
+
+def end_halfway(connection: Connection, folder: str) -> None:
+    """The length of a message of 100 bytes, and 4 of these."""
+    connection.recv()
+    os.write(connection.fileno(), b"\0\0\0\x64half")
+    os._exit(3)
+
+
+@pytest.mark.parametrize(("drive", "code"), [(end_at_once, 1), (end_halfway, 3)])
+def test_a_driver_that_ends_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, drive: Callable[[Connection, str], None], code: int
+) -> None:
+    monkeypatch.setattr(engines, "_drive", drive)
+    items = ["x" * 1000] * 1000  # more than a pipe holds
+    with pytest.raises(GoldeyeError, match=rf"Ray ended unexpectedly \(exit code {code}\)\."):
+        list(RayEngine().map(len, items))
+    assert not multiprocessing.active_children()
+
+
+def test_three_drivers_at_most_go_on_where_the_one_before_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_drive", end_after_one)
+    assert list(RayEngine().map(square, range(3))) == [(0, 0), (1, 1), (2, 4)]
+    results = RayEngine().map(square, range(4))
+    assert [next(results) for _ in range(3)] == [(0, 0), (1, 1), (2, 4)]
+    with pytest.raises(GoldeyeError, match="Ray ended unexpectedly"):
+        next(results)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "somewhere", "ray://somewhere:1", "127.0.0.1:999999"])
 def test_an_address_without_cluster_is_one_sentence(address: str) -> None:
-    pytest.importorskip("ray")
     with pytest.raises(InvalidInput, match="cluster"):
         list(RayEngine(2, address).map(square, range(2)))

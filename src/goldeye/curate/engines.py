@@ -12,20 +12,24 @@ import itertools
 import logging
 import os
 import pickle
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from goldeye.errors import GoldeyeError, Interrupted, InvalidInput, unknown_name
@@ -36,6 +40,7 @@ R = TypeVar("R")
 
 _GRACE = 10  # seconds in which a worker told to stop leaves the call into a library it is in
 _RETRIES = 3  # of an item whose process Ray lost; Ray Data's default is for ever
+_RESTARTS = 2  # of the process that Ray runs in, once it is lost
 # How many threads libraries start, each read when its library is loaded: OpenMP (torch), MKL, OpenBLAS (numpy), libvips
 # and OpenCV.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VIPS_CONCURRENCY", "OPENCV_FOR_THREADS_NUM")
@@ -267,6 +272,8 @@ class RayEngine:
     """Ray Data: `jobs` items at once on the cluster at `address`, or on this machine alone.
 
     A cluster gives each job one core, and with `gpu` a whole GPU. An item whose process dies is tried again by Ray.
+    Ray's core may end the process that it is loaded in, so it has one of its own, the driver. Where that is lost,
+    another one goes on with what is left, twice at most.
     """
 
     jobs: int = 1
@@ -274,42 +281,115 @@ class RayEngine:
     gpu: bool = False
 
     def map(self, work: Callable[[T], R], items: Sequence[T]) -> Iterator[tuple[int, R]]:
-        """See `Engine`."""
-        if not items:
-            return
-        rows = [{"index": index, "item": pickle.dumps(item)} for index, item in enumerate(items)]
+        """See `Engine`. Also raises GoldeyeError when the driver is lost once more than it is started again."""
+        if self.address is not None:
+            _check_address(self.address)
+        left = {index: pickle.dumps(item) for index, item in enumerate(items)}
         threads = _share(self.jobs) if self.address is None else 1
         options = {"work": pickle.dumps(work), "threads": threads, "path": None if self.address else list(sys.path)}
-        with _ray(self.address, self.jobs * threads) as ray:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Ray calls max_retries deprecated, and names nothing in its place
-                # A block an item: results arrive one by one.
-                dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                    _on_ray,
-                    fn_kwargs=options,
-                    compute=ray.data.TaskPoolStrategy(size=self.jobs),
-                    num_cpus=threads,
-                    num_gpus=int(self.gpu),
-                    max_retries=_RETRIES,
+        lost = 0
+        while left:
+            with _driver() as (process, connection):
+                for index, outcome in _received(connection, (self, left, options)):
+                    left.pop(index, None)
+                    yield index, pickle.loads(outcome).value()
+                    if not left:
+                        break
+            if left and (lost := lost + 1) > _RESTARTS:
+                raise GoldeyeError(
+                    f"Ray ended unexpectedly (exit code {process.exitcode}).",
+                    hint="What was finished is kept: run it again, or with --engine local.",
                 )
+
+    def outcomes(self, items: dict[int, bytes], options: dict[str, Any], folder: str) -> Generator[tuple[int, bytes]]:
+        """What `map` makes of its pickled items, each pickled again; runs in the driver."""
+        rows = [{"index": index, "item": item} for index, item in items.items()]
+        threads = options["threads"]
+        with _ray(self.address, self.jobs * threads, folder) as ray:
+            warnings.simplefilter("ignore")  # Ray calls max_retries deprecated, and names nothing in its place
+            # A block an item: results arrive one by one.
+            dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+                _on_ray,
+                fn_kwargs=options,
+                compute=ray.data.TaskPoolStrategy(size=self.jobs),
+                num_cpus=threads,
+                num_gpus=int(self.gpu),
+                max_retries=_RETRIES,
+            )
             dataset.context.enable_progress_bars = dataset.context.print_on_execution_start = False
-            # Closed before Ray ends: left to the garbage collector, it would start Ray once more.
             with contextlib.closing(iter(dataset.iter_rows())) as results:
-                while (row := _next(results)) is not None:
-                    yield row["index"], pickle.loads(row["outcome"]).value()
+                for row in results:
+                    yield row["index"], row["outcome"]
 
 
-def _next(results: Iterator[Any]) -> Any:
-    """The next row, None at the end."""
-    from ray.exceptions import RayError
+@contextlib.contextmanager
+def _driver() -> Iterator[tuple[SpawnProcess, Connection]]:
+    """A process for Ray, and the connection to it; at the end of the block both end, with all that Ray started."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    # Paths of sockets have to be short, which those in macOS's own temporary folder are not.
+    place = os.environ.get("RAY_TMPDIR") or ("/tmp" if sys.platform == "darwin" else tempfile.gettempdir())
+    Path(place).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True) as folder:
+        process = context.Process(target=_drive, args=(theirs, folder), daemon=True)
+        try:
+            with theirs, _starting():
+                process.start()
+            yield process, ours
+        finally:
+            ours.close()
+            if process.pid is not None:
+                process.join(_GRACE + 5)
+                process.kill()
+                process.join()
+                _end_rest(process.pid)
 
+
+def _end_rest(group: int) -> None:
+    """End what a driver that was lost has left."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def _received(connection: Connection, task: tuple[RayEngine, dict[int, bytes], dict[str, Any]]) -> Iterator[Any]:
+    """Give the driver its task, and yield what it sends as long as it lives."""
+    with contextlib.suppress(EOFError, OSError):
+        connection.send(task)
+        while True:
+            yield connection.recv()
+
+
+def _drive(connection: Connection, folder: str) -> None:
+    """The driver: take a task, and send (index, pickled outcome) until it is done or the other end is closed.
+
+    An error of Ray's goes without an index. Ray keeps its files in `folder`, unless they are those of a cluster.
+    """
+    global _working
+    _working = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # all that Ray starts belongs to this group
+    os.set_inheritable(connection.fileno(), False)  # else, the driver gone, one of Ray's processes would keep it open
+    os.dup2(2, 1)  # Ray prints what it has to say of workers that died
+    status, failure = 1, None
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where Ray prints what it has to say of workers that died
-            return next(results, None)
-    except RayError as error:
-        reason = str(error).strip().partition("\n")[0]
-        hint = "What was finished is kept: run it again, with fewer --jobs where memory ran out."
-        raise GoldeyeError(f"Ray gave up: {reason}", hint=hint) from error
+        engine, items, options = connection.recv()
+        threading.Thread(target=_watch, args=(connection,), daemon=True).start()
+        with contextlib.closing(engine.outcomes(items, options, folder)) as outcomes:
+            for message in outcomes:
+                connection.send(message)
+        status = 0
+    except Exception as error:  # whatever it is, it is raised where the results are waited for
+        failure = _Outcome(error=_portable(error))
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        shutil.rmtree(folder, ignore_errors=True)
+        if failure is not None:
+            with contextlib.suppress(OSError):
+                connection.send((None, pickle.dumps(failure)))
+        os._exit(status)  # threads of Ray Data that outlive a failure would hold it
 
 
 def _on_ray(row: dict[str, Any], work: bytes, threads: int, path: list[str] | None) -> dict[str, Any]:
@@ -329,41 +409,85 @@ def _unpickled(work: bytes) -> Any:
 
 
 @contextlib.contextmanager
-def _ray(address: str | None, cores: int) -> Iterator[Any]:
+def _ray(address: str | None, cores: int, folder: str) -> Iterator[Any]:
     """Ray, connected and quiet; what is started here ends here."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports home
-    # Else a thread of Ray Data that outlives a failure would start Ray anew, or connect to whatever cluster it finds.
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    settings = {
+        "RAY_USAGE_STATS_ENABLED": "0",  # else Ray reports home
+        # Else a thread of Ray Data that outlives a failure would start Ray anew, or look for a cluster.
+        "RAY_ENABLE_AUTO_CONNECT": "0",
+        "RAY_process_group_cleanup_enabled": "0",  # else workers leave this process's group
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # else, told to stop while it starts, it waits for half a minute
+    }
+    os.environ.update({name: value for name, value in settings.items() if name not in os.environ})
     import ray
     import ray.data
+    from ray.exceptions import RayError
 
-    logger = logging.getLogger("ray.data")
-    level = logger.level
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    started = not ray.is_initialized()
-    if started:
-        where: dict[str, Any] = {"address": "local", "num_cpus": cores}
-        if address is not None:
-            _check_address(address)
-            where = {"address": address}
-        try:
-            ray.init(**where, include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0].rstrip(".")
-            raise InvalidInput(
-                f"Ray cannot be used on {address or 'this machine'}: {reason}.",
-                hint="A cluster needs the same Ray and Python here, and may need its RAY_AUTH_MODE and token.",
-            ) from error
     try:
-        logger.setLevel(logging.CRITICAL + 1)
-        _restore(handlers)  # Ray takes SIGTERM for itself
+        _connect(ray, address, cores, folder)
         yield ray
+    except RayError as error:
+        reason = str(error).strip().partition("\n")[0]
+        hint = "What was finished is kept: run it again, with fewer --jobs where memory ran out."
+        raise GoldeyeError(f"Ray gave up: {reason}", hint=hint) from error
     finally:
-        logger.setLevel(level)
-        if started:
-            with contextlib.redirect_stdout(sys.stderr):
-                ray.shutdown()
-            _restore(handlers)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)  # Ray tells of every process that ends
+        _end_work()
+        ray.shutdown()
+        for process in _others():  # a worker that was just being started would look for Ray for a minute
+            with contextlib.suppress(Exception):
+                process.kill()
+
+
+def _end_work() -> None:
+    """Tell work that still runs here to stop, so that it takes its temporary files away; Ray gives it 0.1 s for it."""
+    told = set()
+    end = time.monotonic() + _GRACE / 2
+    while (workers := [process for process in _others() if _works(process)]) and time.monotonic() < end:
+        for process in workers:  # Ray may have begun an item again in another process
+            if process not in told:
+                told.add(process)
+                with contextlib.suppress(Exception):
+                    process.terminate()
+        time.sleep(0.05)
+
+
+def _works(process: Any) -> bool:
+    try:
+        return _on_ray.__name__ in "".join(process.cmdline()[:1])  # Ray's processes call themselves what they work on
+    except Exception:  # it ended, or is another user's
+        return False
+
+
+def _others() -> list[Any]:
+    """The other processes of this one's group."""
+    import psutil  # comes with Ray
+
+    found = []
+    if hasattr(os, "getpgid"):
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if process.pid != os.getpid() and os.getpgid(process.pid) == os.getpgrp():
+                    found.append(process)
+    return found
+
+
+def _connect(ray: Any, address: str | None, cores: int, folder: str) -> None:
+    local = {"address": "local", "num_cpus": cores, "_temp_dir": folder}
+    where = local if address is None else {"address": address}
+    try:
+        ray.init(**where, include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        hint = "A cluster needs the same Ray and Python here, and may need its RAY_AUTH_MODE and token."
+        if address is None:
+            hint = "Ray keeps its files in the temporary folder; RAY_TMPDIR may name another with a short path."
+        raise InvalidInput(f"Ray cannot be used on {address or 'this machine'}: {reason}.", hint=hint) from error
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)
+    signal.signal(signal.SIGTERM, _stop)  # Ray takes it for itself
 
 
 def _check_address(address: str) -> None:
@@ -380,9 +504,3 @@ def _check_address(address: str) -> None:
             f"No Ray cluster answers at '{address}' ({error}).",
             hint="`ray start --head` on its first machine starts one and prints its address.",
         ) from None
-
-
-def _restore(handlers: dict[signal.Signals, Any]) -> None:
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
