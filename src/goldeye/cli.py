@@ -621,8 +621,12 @@ def evaluate(
             "artifact_energy, colour_shift, niqe, sharpness, noise, fid; or all that can be measured here."
         ),
     ] = "psnr,ssim",
-    scale: Annotated[int, typer.Option(min=1, help="The default border crop.")] = 4,
-    crop_border: Annotated[int | None, typer.Option(min=0, help="Pixels left out at each border.")] = None,
+    scale: Annotated[
+        int, typer.Option(min=1, help="The border crop; ground truths are cropped to a multiple of it where needed.")
+    ] = 4,
+    crop_border: Annotated[
+        int | None, typer.Option(min=0, help="Pixels left out at each border (default: the scale).")
+    ] = None,
     suffix: Annotated[str, typer.Option(help="Suffix of the results' names.")] = "",
     lr: Annotated[Path | None, typer.Option(help="A folder of the LR inputs (for colour_shift).")] = None,
     lr_suffix: Annotated[str, typer.Option(help="Suffix of the inputs' names.")] = "",
@@ -634,7 +638,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Metrics per picture and their mean with a 95 % interval."""
-    from goldeye.evaluate.run import compare_evaluations, evaluate_folder, evaluation_text
+    from goldeye.evaluate.run import compare_evaluations, evaluate_folder, evaluation_text, has_figures
 
     def evaluated(folder: Path, end: str) -> dict[str, Any]:
         return evaluate_folder(
@@ -654,6 +658,7 @@ def evaluate(
         )
 
     result = evaluated(sr, suffix)
+    complete = has_figures(result)
     if compare is not None:
         other = evaluated(compare, suffix if compare_suffix is None else compare_suffix)
         result["compare"] = {
@@ -662,9 +667,10 @@ def evaluate(
             "metrics": compare_evaluations(result, other),
             "excluded": other["excluded"],
         }
+        complete = complete and has_figures(other)
     print_document("evaluate", result, json_, lambda: evaluation_text(result))
     left_out = result["excluded"] + result.get("compare", {}).get("excluded", [])
-    if any(entry.get("failed") for entry in left_out):
+    if not complete or any(entry.get("failed") for entry in left_out):
         raise typer.Exit(1)
 
 

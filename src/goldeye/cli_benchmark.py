@@ -49,7 +49,7 @@ def benchmark_run(
 
     document = run_benchmark(config, output, device=device, single_file=single_file)
     for item in document["failed"]:
-        typer.echo(f"failed: {item['input']} ({item['model']}): {item['error']}", err=True)
+        typer.echo(f"failed: {item['input']} ({item['model'] or item['set']}): {item['error']}", err=True)
     counts = ", ".join(f"{len(document[key])} {words}" for key, words in _COUNTED.items())
     print_document(
         "benchmark",
@@ -83,7 +83,7 @@ def benchmark_curves(
 
     document = learning_curves(runs, config, output, sets=sets or (), period=period, device=device)
     for item in document["failed"]:
-        typer.echo(f"failed: {item['input']} ({item['model']}): {item['error']}", err=True)
-    print_document("benchmark", document, json_, lambda: curves_text(document))
+        typer.echo(f"failed: {item['input']} ({item['model'] or item['set']}): {item['error']}", err=True)
+    print_document("benchmark-curves", document, json_, lambda: curves_text(document))
     if document["failed"]:
         raise typer.Exit(1)

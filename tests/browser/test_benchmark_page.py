@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from evaluate.benchmark_world import World, drawn
+from goldeye.evaluate.benchmark import run_benchmark
 from goldeye.images import matlab_resize, to_float, to_uint8, write_image
 
 pytestmark = pytest.mark.browser
@@ -193,4 +194,44 @@ def test_words_stand_out_from_their_ground(page: Page) -> None:
 def test_print_shows_the_definitions_and_no_bars(page: Page) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    expect(page.get_by_text("4 pixels cropped at every border")).to_be_visible()
+    expect(page.get_by_text("border crop 4; against the picture of the same name").first).to_be_visible()
+
+
+def test_some_pictures_of_a_set_and_a_metric_without_a_direction(browser: Browser, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.config["page"] = {"pictures": 1, "sort": "psnr"}
+    world.config["metrics"] = ["psnr", "sharpness"]
+    world.config["models"][1] = {"name": "the GT", "results": "hr"}
+    world.run()
+    page = browser.new_page()
+    page.goto((world.out / "index.html").as_uri())
+    page.get_by_label("Order").select_option("sharpness")
+    expect(page.locator("#how-many")).to_have_text("1 of 2 pictures: those that differed most in PSNR.")
+    expect(page.locator(".picture .value")).to_have_count(4)
+    expect(page.locator(".picture .best")).to_have_count(0)
+    line = page.locator("#differences tbody tr", has=page.locator("th", has_text="the GT"))
+    expect(line.locator("td").nth(2)).to_contain_text("better on 100 % of 2, 2 infinite")
+    expect(line.locator("td").nth(2)).to_contain_text("–")
+    page.get_by_label("Metric").select_option("sharpness")
+    expect(line.locator("td").nth(2)).to_contain_text("higher on")
+    page.close()
+
+
+def test_a_dataset_flips_to_what_its_figures_compare_with(browser: Browser, golden: Path, tmp_path: Path) -> None:
+    data = golden / "hggt_mini"
+    config = tmp_path / "bench.yaml"
+    config.write_text(
+        f"models: [{{name: SR, results: {data / 'Test' / 'SR'}, suffix: _sr}}]\n"
+        f"sets: [{{name: mini, dataset: {data}}}]\nmetrics: [psnr]\npage: {{pictures: 1}}\n"
+    )
+    run_benchmark(config, tmp_path / "out", device="cpu")
+    page = browser.new_page()
+    page.goto((tmp_path / "out" / "index.html").as_uri())
+    page.locator(".crops button").first.click()
+    first = page.locator("#stage .pane figcaption").first.inner_text()
+    assert re.fullmatch(r"positive \d\d", first)
+    view = page.locator("#stage .pane", has_text="SR").locator("img:not([hidden])")
+    expect(view).to_have_attribute("alt", "SR")
+    page.get_by_role("button", name=f"Flip to {first}").click()
+    expect(view).to_have_attribute("alt", first)
+    page.close()

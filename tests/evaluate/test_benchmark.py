@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -274,6 +275,17 @@ def test_a_dataset_has_the_golden_means(golden: Path, tmp_path: Path) -> None:
     for index, metric in enumerate(("psnr", "ssim")):
         assert means(document, metric, "mini")["SR"] == pytest.approx(expected["total_psnr_ssim"][index], abs=2e-4)
     assert document["sets"][0]["pictures"] == 7
+    # The figures compare with the positives, of which the original is none.
+    page = (tmp_path / "out" / "index.html").read_text()
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    for shown in data["sets"][0]["pictures"]:
+        kinds = [layer["kind"] for layer in shown["layers"]]
+        assert kinds == ["gt"] * kinds.count("gt") + ["reference", "model"]
+        titles = [layer["title"] for layer in shown["layers"]]
+        assert all(re.fullmatch(r"positive \d\d", title) for title in titles[: kinds.count("gt")])
+        assert titles[-2:] == ["original", "SR"]
+        assert all((tmp_path / "out" / unquote(layer["source"])).is_file() for layer in shown["layers"])
+    assert "against the positive candidates of each group" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_several_sets_and_a_model_on_one_of_them(world: World) -> None:
@@ -336,7 +348,7 @@ def test_latex_is_escaped() -> None:
 def test_published_rows_and_columns(world: World) -> None:
     world.config["sets"][0]["published"] = "Set5"
     world.config["metrics"] = ["psnr", "psnr_y"]
-    world.config["published"] = ["ldl.table1/ESRGAN"]
+    world.config["published"] = ["ldl.table1/ESRGAN", "ldl.table1/SRGAN"]
     world.config["models"][0]["published"] = "ldl.table1/SwinIR+LDL"
     document = world.run()
     table = figures_of(document)[0]
@@ -348,7 +360,8 @@ def test_published_rows_and_columns(world: World) -> None:
     rows = {row.name: row for row in table.rows}
     assert rows["ESRGAN"].paper == "LDL, Table 1"
     assert [cell.text for cell in rows["ESRGAN"].cells] == ["–", "30.438", "–"]
-    assert [cell.text for cell in rows["bicubic"].cells][2] == "31.03"
+    assert rows["SRGAN"].cells[1].text == "29.920"  # as printed: JSON has no last zero
+    assert [cell.text for cell in rows["bicubic"].cells][2] == "31.028"
     assert {cell.rank for cell in rows["ESRGAN"].cells} == {0}
     markdown = (world.out / "table.md").read_text()
     assert "| ESRGAN (paper: LDL, Table 1) |" in markdown

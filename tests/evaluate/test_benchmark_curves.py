@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from evaluate.benchmark_world import World, write_tiny
 from goldeye.cli import run as goldeye
@@ -114,6 +115,39 @@ def test_points_outlive_their_checkpoints(runs: Runs) -> None:
     assert list(values(runs.curves())) == [20, 30, 40]
 
 
+def test_points_outlive_a_longer_run(runs: Runs) -> None:
+    run = runs.folder / "runs" / "fast"
+    for steps, seed, checkpoints in ((30, 0, {}), (60, 0, {60: 6}), (60, 1, {70: 7})):
+        settings = {"steps": steps, "seed": seed, "optimizer": {"lr": 0.1}, "validation": {"every": steps}}
+        runs.make("fast", checkpoints)
+        (run / "config.yaml").write_text(yaml.safe_dump(settings))
+        found = list(values(runs.curves()))
+        if steps == 60 and seed == 0:
+            assert found == [10, 20, 30, 60]  # it was continued
+        elif seed == 1:
+            assert found == [30, 60, 70]  # another run
+        for step in (10, 20):
+            (run / "checkpoints" / f"step-{step:08d}.safetensors").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("what", ["weights", "log"])
+def test_points_of_an_earlier_training_do_not_stay(runs: Runs, what: str) -> None:
+    run = runs.folder / "runs" / "fast"
+    (run / "metrics.jsonl").write_text('{"step": 5, "loss": 0.5}\n{"step": 10, "loss": 0.4}\n')
+    runs.curves()
+    (run / "checkpoints" / "step-00000010.safetensors").unlink()
+    (run / "metrics.jsonl").write_text('{"step": 5, "loss": 0.5}\n{"step": 40, "loss": 0.3}\n')
+    runs.make("fast", {40: 4})
+    assert list(values(runs.curves())) == [10, 20, 30, 40]
+    if what == "weights":
+        runs.make("fast", {20: 7})
+    else:
+        (run / "metrics.jsonl").write_text('{"step": 5, "loss": 0.7}\n')
+    document = runs.curves()
+    assert list(values(document)) == [20, 30, 40]
+    assert document["stability"]["curves"][0]["steps"] == [20, 30]
+
+
 def test_points_of_other_data_do_not_stay(runs: Runs) -> None:
     runs.curves()
     (runs.folder / "runs" / "fast" / "checkpoints" / "step-00000010.safetensors").unlink()
@@ -157,7 +191,7 @@ def test_command(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["benchmark", "curves", str(runs.folder / "runs" / "fast"), "--config", str(runs.path), "-o", str(runs.out)]
     assert goldeye([*words, "--set", "Drawn", "--device", "cpu", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["schema"] == "goldeye.benchmark/1"
+    assert document["schema"] == "goldeye.benchmark-curves/1"
     assert len(document["points"]) == 3
     assert goldeye([*words, "--device", "cpu"]) == 0
     assert "PSNR  stability" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from metric_pictures import flat, noisy, textured
 from goldeye.cli import run
 from goldeye.evaluate.metrics import METRICS
 from goldeye.evaluate.weights import WEIGHT_FILES
-from goldeye.images import write_image
+from goldeye.images import read_image, write_image
 
 
 @pytest.fixture
@@ -44,11 +44,17 @@ def test_figures_and_a_comparison(folders: dict[str, str], capsys: pytest.Captur
     assert (psnr["better"], psnr["win_rate"], psnr["n"]) == ("A", 1, 3)
     assert psnr["mean"] == pytest.approx(found["metrics"]["psnr"]["mean"] - psnr["other"])
     assert compare["metrics"]["noise"]["verdict"] == "B higher"
-    assert compare["metrics"]["noise"]["better"] == "A"
+    assert compare["metrics"]["noise"]["better"] is None
     assert run(["evaluate", folders["near"], *options]) == 0
     text = capsys.readouterr().out
     assert f"Compared with {folders['far']}" in text
     assert "A better on 100% of 3: A is better" in text
+    assert "A higher on 0% of 3: B is higher" in text
+    gt = folders["gt"]
+    assert run(["evaluate", gt, "--gt", gt, "--metrics", "psnr", "--compare", folders["far"]]) == 0
+    assert "no finite difference, A better on 100% of 3 (3 infinite, not in the mean): A is better" in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_picture_of_another_size_is_named_and_the_rest_is_measured(
@@ -69,6 +75,29 @@ def test_a_picture_of_another_size_is_named_and_the_rest_is_measured(
     assert found["compare"]["metrics"]["psnr"]["n"] == 2
 
 
+def test_a_photo_whose_sides_are_no_multiples_of_the_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_image(tmp_path / "gt" / "a.png", textured(0, 61, 83))
+    assert run(["degrade", str(tmp_path / "gt"), "-o", str(tmp_path / "lr"), "--preset", "bicubic"]) == 0
+    lr = read_image(tmp_path / "lr" / "a.png")
+    write_image(tmp_path / "sr" / "a.png", lr.repeat(4, axis=0).repeat(4, axis=1))
+    capsys.readouterr()
+    code, found = document(capsys, str(tmp_path / "sr"), "--gt", str(tmp_path / "gt"))
+    assert (code, found["images"], found["excluded"]) == (0, 1, [])
+    assert found["metrics"]["psnr"]["mean"] > 15
+    assert "cropped at the bottom and the right" in found["notes"][0]
+
+
+def test_no_figure_at_all_is_a_failure_and_lacking_results_are_counted(
+    folders: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["evaluate", folders["far"], "--gt", folders["gt"], "--crop-border", "500"]) == 1
+    assert capsys.readouterr().out.startswith("3 pictures compared, 0 left out; no picture has a figure.\n")
+    (Path(folders["far"]) / "1.png").unlink()
+    code, found = document(capsys, folders["far"], "--gt", folders["gt"])
+    assert (code, found["without_result"], found["expected"]) == (0, 1, 3)
+    assert run(["evaluate", folders["gt"], "--gt", folders["gt"], "--metrics", "psnr"]) == 0
+
+
 def test_all_that_can_be_measured(
     folders: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -87,6 +116,7 @@ def test_all_that_can_be_measured(
     ("arguments", "message"),
     [
         (["--metrics", "psnr,nique"], "Unknown metric 'nique'. Did you mean 'niqe'?"),
+        (["--metrics", "all,foo"], "Unknown metric 'foo'"),
         (["--metrics", "niqe"], "NIQE needs pristine parameters, and there are none here."),
         (["--metrics", "niqe", "--niqe-params", "lost.npz"], "There is no file 'lost.npz' with NIQE parameters."),
         (["--metrics", "colour_shift"], "colour shift cannot be measured"),

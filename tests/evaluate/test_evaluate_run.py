@@ -36,7 +36,10 @@ def write(folder: Path, values: dict[str, int], size: int = 24) -> Path:
 
 
 def result_of(**per_image: float | None) -> dict[str, Any]:
-    return {"metrics": {"psnr": {"per_image": per_image}}}
+    """An evaluation's PSNR; inf stands for equal pictures."""
+    infinite = [name for name, value in per_image.items() if value == np.inf]
+    figures = {name: None if name in infinite else value for name, value in per_image.items()}
+    return {"metrics": {"psnr": {"per_image": figures, "infinite": infinite}}}
 
 
 def test_the_document(tmp_path: Path) -> None:
@@ -92,6 +95,26 @@ def test_what_cannot_be_compared_is_left_out_with_the_reason(tmp_path: Path) -> 
     assert [entry["name"] for entry in result["excluded"] if entry.get("failed")] == ["broken", "small"]
 
 
+def test_a_larger_ground_truth_is_cropped_as_papers_do(tmp_path: Path) -> None:
+    """27x25 gives an LR picture of 6x6 at scale 4 (13x12 at 2), and those a result of 24x24 (26x24)."""
+    whole = np.full((25, 27, 3), 250, np.uint8)
+    whole[:24, :26] = 100
+    write_image(tmp_path / "gt" / "a.png", whole)
+    sr = write(tmp_path / "sr", {"a.png": 101})
+    result = evaluate_folder(sr, gt=tmp_path / "gt", crop_border=0)
+    assert result["metrics"]["psnr"]["per_image"]["a"] == pytest.approx(20 * np.log10(255))
+    assert result["notes"] == ["The ground truth was cropped at the bottom and the right to the result's size: a."]
+    assert "note: The ground truth was cropped" in evaluation_text(result)
+    other = evaluate_folder(sr, gt=tmp_path / "gt", scale=2)
+    assert other["excluded"] == [
+        {"name": "a", "reason": "The pictures differ in size: 24x24 and 27x25.", "failed": True}
+    ]
+    write_image(sr / "a.png", np.full((24, 26, 3), 101, np.uint8))
+    at_two = evaluate_folder(sr, gt=tmp_path / "gt", scale=2, crop_border=0)
+    assert at_two["metrics"]["psnr"]["per_image"]["a"] == pytest.approx(20 * np.log10(255))
+    assert "notes" not in evaluate_folder(tmp_path / "gt", gt=tmp_path / "gt")
+
+
 def test_a_figure_that_a_picture_does_not_have_is_null_with_the_reason(tmp_path: Path) -> None:
     gt = write(write(tmp_path / "gt", {"a.png": 100}), {"tiny.png": 100}, size=12)
     sr = write(write(tmp_path / "sr", {"a.png": 101}), {"tiny.png": 103}, size=12)
@@ -117,7 +140,8 @@ def test_equal_pictures_are_null_with_a_note(tmp_path: Path) -> None:
     assert psnr["per_image"]["a"] is None
     assert psnr["mean"] == psnr["per_image"]["b"]
     assert "infinite" in psnr["note"]
-    assert "note" not in ssim
+    assert psnr["infinite"] == ["a"]
+    assert not {"note", "infinite"} & ssim.keys()
     assert ssim["per_image"]["a"] == pytest.approx(1, abs=1e-6)
     same = evaluate_folder(gt, gt=gt)
     assert same["metrics"]["psnr"]["mean"] is None
@@ -217,6 +241,10 @@ def test_unusable_requests_are_refused(tmp_path: Path) -> None:
         evaluate_folder(sr, gt=gt)
     with pytest.raises(InvalidInput, match=r"Unknown metric 'psnr-y'\. Did you mean 'psnr_y'\?"):
         evaluate_folder(sr, gt=gt, metrics=["psnr-y"])
+    with pytest.raises(InvalidInput, match="Unknown metric 'foo'"):
+        evaluate_folder(sr, gt=gt, metrics="all,foo")
+    with pytest.raises(InvalidInput, match="The scale must be 1 or more, not 0"):
+        evaluate_folder(sr, gt=gt, scale=0)
     with pytest.raises(InvalidInput, match="either a folder of ground truth or a dataset"):
         evaluate_folder(sr)
     with pytest.raises(InvalidInput, match="either a folder of ground truth or a dataset"):
@@ -299,10 +327,43 @@ def test_comparison_of_two_evaluations(tmp_path: Path) -> None:
     assert (found["psnr"]["better"], found["psnr"]["win_rate"]) == ("A", 1)
     assert found["psnr"]["other"] == b["metrics"]["psnr"]["mean"]
     same = evaluate_folder(gt, gt=gt, metrics=["psnr"])
-    assert compare_evaluations(a, same) == {
+    perfect = compare_evaluations(a, same)["psnr"]
+    assert (perfect["n"], perfect["infinite"], perfect["win_rate"], perfect["better"]) == (3, 3, 0, "B")
+    assert (perfect["mean"], perfect["ci95"], perfect["other"]) == (None, None, None)
+    assert set(found) == {"psnr", "noise"}
+    tiny = evaluate_folder(near, gt=gt, metrics=["psnr"], crop_border=20)
+    assert compare_evaluations(a, tiny) == {
         "psnr": {"other": None, "note": "there are no pictures with a figure in both"}
     }
-    assert set(found) == {"psnr", "noise"}
+
+
+def test_equal_pictures_count_in_comparisons() -> None:
+    """As wins, not in the mean, which cannot hold an infinite difference."""
+    inf = float("inf")
+    a, b = result_of(u=inf, v=31.0, w=31.0, x=inf), result_of(u=29.0, v=30.0, w=32.0, x=inf)
+    found = paired_difference(a, b, "psnr")
+    assert (found["n"], found["infinite"], found["mean"], found["win_rate"]) == (4, 2, 0, 2.5 / 4)
+    back = paired_difference(b, a, "psnr")
+    assert (back["infinite"], back["win_rate"]) == (2, 1.5 / 4)
+    json.dumps([found, back], allow_nan=False)
+    # Perfect on one picture and slightly worse on nine: the finite part alone would say B.
+    low = {f"p{number}": 30.0 for number in range(9)}
+    high = {name: value + 0.1 for name, value in low.items()}
+    mixed = paired_difference(result_of(**low, q=inf), result_of(**high, q=20.0), "psnr")
+    assert mixed["ci95"] == pytest.approx([-0.1, -0.1])
+    assert (mixed["verdict"], mixed["better"], mixed["win_rate"]) == ("no difference shown", None, 0.1)
+    all_equal = dict.fromkeys(low, inf)
+    assert paired_difference(result_of(**all_equal), result_of(**low), "psnr")["better"] == "A"
+    same = paired_difference(result_of(**all_equal), result_of(**all_equal), "psnr")
+    assert (same["verdict"], same["win_rate"]) == ("no difference shown", 0.5)
+
+
+def test_a_figure_without_a_direction_makes_none_better() -> None:
+    names = [f"p{number}" for number in range(10)]
+    a, b = ({"metrics": {"sharpness": {"per_image": dict.fromkeys(names, value)}}} for value in (52.0, 4.0))
+    found = paired_difference(a, b, "sharpness")
+    assert (found["verdict"], found["better"], found["win_rate"]) == ("A higher", None, 1)
+    assert paired_difference(b, a, "sharpness")["win_rate"] == 0
 
 
 def test_verdicts() -> None:
@@ -327,7 +388,7 @@ def test_text_holds_figures_definitions_and_reasons(tmp_path: Path) -> None:
     gt = write(tmp_path / "gt", {"a.png": 100, "b.png": 100, "lost.png": 1})
     sr = write(tmp_path / "sr", {"a.png": 101, "b.png": 102})
     lines = evaluation_text(evaluate_folder(sr, gt=gt, metrics=["psnr", "ssim_y"])).splitlines()
-    assert lines[0] == "2 pictures compared, 1 left out."
+    assert lines[0] == "2 pictures compared, 1 left out; 1 of 3 without a result."
     assert lines[1] == "  PSNR    45.1205 dB  (95 % interval 42.1102 to 48.1308)"
     assert lines[3].startswith("PSNR: sRGB, all three channels; 0..255;")
     assert lines[4].endswith("border crop 4; against the picture of the same name.")

@@ -206,6 +206,13 @@ def test_every_metric_is_defined() -> None:
     assert make_metric("ssim", crop_border=3)(a, b) == ssim(a, b, crop_border=3)
 
 
+def test_what_describes_a_picture_has_no_direction() -> None:
+    assert {key for key, info in METRICS.items() if info.higher_is_better is None} == {"sharpness", "noise"}
+    assert make_metric("sharpness", crop_border=4).definition["higher_is_better"] is None
+    # Training keeps the best by metrics that compare with ground truth; each of them needs a direction.
+    assert all(info.higher_is_better is not None for info in METRICS.values() if info.needs == "gt")
+
+
 def test_unusable_metrics_are_refused() -> None:
     with pytest.raises(InvalidInput, match=r"Unknown metric 'lpips-alexx'\. Did you mean"):
         make_metric("lpips-alexx", crop_border=4)

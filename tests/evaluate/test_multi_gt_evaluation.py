@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from goldeye.dataset.groups import Dataset
 from goldeye.errors import InvalidInput
 from goldeye.evaluate.metrics import psnr, ssim
-from goldeye.evaluate.multi_gt import dataset_targets, mean
+from goldeye.evaluate.multi_gt import crops_to, dataset_targets, mean
 from goldeye.evaluate.run import evaluate_folder
 from goldeye.images import Picture, read_image, write_image
 
@@ -121,6 +123,16 @@ def test_unusable_requests_are_refused(dataset: Path) -> None:
         path.unlink()
     with pytest.raises(InvalidInput, match="has no votes yet"):
         evaluate_folder(dataset.parent / "sr", dataset=dataset)
+
+
+@given(st.integers(4, 300), st.integers(4, 300), st.integers(1, 4))
+def test_a_ground_truth_is_cropped_to_what_its_lr_picture_can_give(height: int, width: int, scale: int) -> None:
+    result = height // scale * scale, width // scale * scale
+    assert crops_to((height, width), result, scale)
+    assert crops_to((height, width), (height, width), scale)
+    assert not crops_to((height, width), (result[0] - 1, result[1]), scale)
+    assert not crops_to((height, width), (result[0], result[1] - scale), scale)
+    assert not crops_to((height, width), (height, width + 1), scale)
 
 
 def test_mean_leaves_out_what_is_not_finite() -> None:

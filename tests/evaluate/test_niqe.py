@@ -79,6 +79,7 @@ def test_golden_figures(golden: Path) -> None:
     published = golden / "metrics" / "niqe_pris_params.npz"
     metric = {border: make_metric("niqe", crop_border=border, niqe_params=published) for border in (0, 4)}
     assert metric[0].definition["parameters"]["source"].startswith("the published model")
+    assert metric[0].definition["window"].startswith("Gaussian 7x7, sigma 7/6;")
     entries = json.loads((golden / "metrics" / "niqe.json").read_text())
     assert len(entries) == 8
     for entry in entries:
@@ -189,6 +190,19 @@ def test_parameters_of_every_origin(tmp_path: Path, parameters: Path, monkeypatc
     monkeypatch.delenv(module.VARIABLE)
     monkeypatch.syspath_prepend(tmp_path / "site")
     assert load_parameters().source["file"] == "niqe_pris_params.npz"
+
+
+def test_the_definition_tells_a_window_that_is_not_the_published_one(tmp_path: Path, parameters: Path) -> None:
+    content = dict(np.load(parameters))
+    windows = {"gaussian": np.outer(TAPS, TAPS), "uniform": np.full((7, 7), 1 / 49)}
+    made = {}
+    for name, window in windows.items():
+        np.savez(tmp_path / f"{name}.npz", **content | {"gaussian_window": window})
+        made[name] = make_metric("niqe", crop_border=0, niqe_params=tmp_path / f"{name}.npz")
+    assert made["gaussian"].definition["window"].startswith("Gaussian 7x7, sigma 7/6; 96x96 blocks")
+    assert made["uniform"].definition["window"].startswith("7x7 window of the parameter file, not the Gaussian; 96x96")
+    picture = textured(7, 192, 192)
+    assert made["gaussian"](picture) != pytest.approx(made["uniform"](picture), abs=0.01)
 
 
 def test_unusable_parameters_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,23 +22,26 @@ from goldeye.batch import BatchResult
 from goldeye.devices import choose_device
 from goldeye.errors import InvalidInput, unknown_name
 from goldeye.evaluate.entrants import Entrant, Made, load_entrant, make_pictures
-from goldeye.evaluate.made import key_of
-from goldeye.evaluate.metrics import METRICS, make_metric
+from goldeye.evaluate.made import MadePictures, key_of
+from goldeye.evaluate.metrics import METRICS, definition, make_metric
 from goldeye.evaluate.multi_gt import AGAINST
 from goldeye.evaluate.published import figures_for, find_published, shown_rows
 from goldeye.evaluate.run import evaluate_folder, paired_difference
 from goldeye.evaluate.settings import BenchmarkConfig, load_benchmark, located
-from goldeye.evaluate.testset import PictureSet, load_set
+from goldeye.evaluate.testset import GT, LR, PictureSet, load_set
 from goldeye.files import sole_user, write_json
 
 SCHEMA = "goldeye.benchmark/1"
+_KEPT = {"key", "figures", "excluded", "notes"}
+"""Of a metric's entry in OUT/figures."""
 
 
 def run_benchmark(config: Path, output: Path, *, device: str = "auto", single_file: bool = False) -> dict[str, Any]:
     """Measure every model on every set, write the tables and the page to `output`; returns results.json's document.
 
     Its "done", "skipped" and "failed" tell what this call measured, what it found measured, and which pictures could
-    not be made. Raises InvalidInput, before any work, for whatever cannot be meant.
+    not be made or, with "model" None, are damaged in the set itself. Raises InvalidInput, before any work, for whatever
+    cannot be meant.
     """
     from goldeye.evaluate.page import write_page
     from goldeye.evaluate.report import write_tables
@@ -61,6 +64,7 @@ def run_benchmark(config: Path, output: Path, *, device: str = "auto", single_fi
 
     with sole_user(output):
         result, measured = measure(bench)
+        names = ("table.md", "table.csv", "table.tex", "index.html", "results.json")
         document = {
             "goldeye": __version__,
             "scale": settings.scale,
@@ -82,6 +86,7 @@ def run_benchmark(config: Path, output: Path, *, device: str = "auto", single_fi
                     "beside": name,
                     "parameters": row.parameters,
                     "figures": figures_for(row, shown, settings.all_metrics),
+                    "digits": dict(row.digits),
                     "note": row.note,
                 }
                 for name, of in [(None, rows), *beside.items()]
@@ -90,11 +95,11 @@ def run_benchmark(config: Path, output: Path, *, device: str = "auto", single_fi
             "done": result.done,
             "skipped": result.skipped,
             "failed": result.failed,
+            "written": [str(output / name) for name in names],
         }
-        written = write_tables(output, document)
-        written.append(write_page(output, document, bench, single_file=single_file))
-        document["written"] = [*written, str(output / "results.json")]
-        write_json(output / "results.json", {"schema": SCHEMA} | document)
+        write_json(output / "results.json", {"schema": SCHEMA} | document)  # first: all else is made of it
+        write_tables(output, document)
+        write_page(output, document, bench, single_file=single_file)
     return document
 
 
@@ -130,31 +135,58 @@ def prepare(settings: BenchmarkConfig, output: Path, *, base: Path, device: str)
         if lacking:
             raise InvalidInput(f"The metric {metric} needs LR pictures, which the set '{lacking[0]}' does not have.")
         if info.needs == "sets":
-            _check_fid(bench.sets)
+            bench.definitions[metric] = _check_fid(bench.sets)
         else:
             made = make_metric(metric, crop_border=settings.border, device=device, niqe_params=bench.niqe_params)
             bench.definitions[metric] = made.definition
     for model in settings.models:
         bench.entrants.append(load_entrant(model, bench.sets, scale=settings.scale, base=base, device=device))
+    _refuse_others_pictures(bench, base)
     return bench
 
 
-def _check_fid(sets: Sequence[PictureSet]) -> None:
-    import torch_fidelity  # noqa: F401
+def _refuse_others_pictures(bench: Bench, base: Path) -> None:
+    """The folders to write hold nothing but what was written there, and none of them is one to read."""
+    folders = [
+        one.folder / name
+        for one in bench.sets
+        for name in (GT, LR, *(entrant.folder for entrant in bench.entrants if entrant.enters(one)))
+    ]
+    given = [each for entry in bench.settings.sets for each in (entry.hr, entry.lr) if each is not None]
+    given += [
+        entrant.entry.results.replace("{set}", one.entry.name)
+        for entrant in bench.entrants
+        for one in bench.sets
+        if entrant.entry.results is not None and entrant.enters(one)
+    ]
+    for text in given:
+        source = located(base, text).resolve()
+        for folder in (folder.resolve() for folder in folders):
+            if source.is_relative_to(folder) or folder.is_relative_to(source):
+                raise InvalidInput(
+                    f"The pictures of '{text}' would get mixed up with those that are written to '{folder}'.",
+                    hint="Choose another output folder.",
+                )
+    for folder in folders:
+        MadePictures(folder).require_own()
 
-    from goldeye.evaluate.weights import require_weights
+
+def _check_fid(sets: Sequence[PictureSet]) -> dict[str, Any]:
+    """FID's definition, what it compares aside; InvalidInput where it cannot be measured."""
+    from goldeye.evaluate.fid import fid_parts, require_fid
 
     for one in sets:
         if len(one.cases) < 2:
             raise InvalidInput(f"FID needs at least two pictures, and the set '{one.entry.name}' has one.")
-    require_weights("inception")
+    require_fid()
+    return definition("fid", fid_parts(), 0)
 
 
 def measure(bench: Bench) -> tuple[BatchResult, list[dict[str, Any]]]:
     """Make and measure what is not there yet: what was done, and the figures of every model on every set."""
     result, measured = BatchResult(), []
     for one in bench.sets:
-        one.place()
+        result.failed += [{**failed, "model": None, "set": one.entry.name} for failed in one.place()]
     for one in bench.sets:
         for entrant in bench.entrants:
             if not entrant.enters(one):
@@ -166,13 +198,14 @@ def measure(bench: Bench) -> tuple[BatchResult, list[dict[str, Any]]]:
             result.failed += [{**failed, "model": entrant.name, "set": one.entry.name} for failed in made.failed]
             measured.append(
                 {"model": entrant.name, "set": one.entry.name, "metrics": figures["metrics"]}
-                | {"excluded": [*one.excluded, *figures["excluded"]], "seconds": made.timing()}
+                | {"excluded": [*one.excluded, *figures["excluded"]], "notes": figures["notes"]}
+                | {"seconds": made.timing()}
             )
     return result, measured
 
 
 def _figures(bench: Bench, entrant: Entrant, one: PictureSet, made: Made) -> tuple[dict[str, Any], list[str]]:
-    """{"metrics", "excluded"} of a model on a set, and the metrics measured now, not kept from an earlier call."""
+    """{"metrics", "excluded", "notes"} of a model on a set, and the metrics that were measured now, not earlier."""
     path = bench.output / "figures" / one.folder.name / f"{entrant.folder}.json"
     names = {row["name"]: row["sha256"] for row in made.pictures.rows}
     data = key_of(
@@ -187,41 +220,43 @@ def _figures(bench: Bench, entrant: Entrant, one: PictureSet, made: Made) -> tup
     found: dict[str, Any] = {}
     todo = []
     for metric in bench.settings.all_metrics:
-        key = key_of([data, bench.definitions.get(metric)])
-        if kept.get(metric, {}).get("key") == key:
+        key = key_of([data, bench.definitions[metric]])
+        if not names:
+            found[metric] = _no_figures(metric, bench, "no picture could be made")
+        elif METRICS[metric].needs == "input" and (one.lr is None or not one.lr.rows):
+            found[metric] = _no_figures(metric, bench, "no LR picture could be read")
+        elif kept.get(metric, {}).get("key") == key:
             found[metric] = kept[metric]
         else:
             todo.append((metric, key))
-    if not names:
-        empty: dict[str, Any] = {"mean": None, "ci95": None, "per_image": {}, "definition": {}}
-        empty["note"] = "no picture could be made"
-        return {"metrics": dict.fromkeys(bench.settings.all_metrics, empty), "excluded": _failures(made)}, []
     if todo:
         evaluated = evaluate_folder(
             made.pictures.folder,
             metrics=[metric for metric, _ in todo],
             scale=bench.settings.scale,
             crop_border=bench.settings.border,
-            lr=None if one.lr is None else one.lr.folder,
+            lr=one.lr.folder if one.lr is not None and one.lr.rows else None,
             niqe_params=bench.niqe_params,
             device=bench.device,
             **_compared_with(one),
         )
-        left_out = {entry["name"] for entry in one.excluded} | {failed["name"] for failed in made.failed}
-        excluded = [entry for entry in evaluated["excluded"] if entry["name"] not in left_out]
+        excluded = [entry for entry in evaluated["excluded"] if entry["name"] in names]
         for metric, key in todo:
             found[metric] = {"key": key, "figures": evaluated["metrics"][metric], "excluded": excluded}
+            found[metric]["notes"] = evaluated.get("notes", [])
         write_json(path, {**{name: entry for name, entry in kept.items() if name in METRICS}, **found})
     entries = [found[metric] for metric in bench.settings.all_metrics]
     others = {json.dumps(each): each for entry in entries for each in entry["excluded"]}
     return {
         "metrics": {metric: found[metric]["figures"] for metric in bench.settings.all_metrics},
-        "excluded": [*_failures(made), *others.values()],
+        "excluded": [*made.excluded, *others.values()],
+        "notes": list(dict.fromkeys(note for entry in entries for note in entry["notes"])),
     }, [metric for metric, _ in todo]
 
 
-def _failures(made: Made) -> list[dict[str, Any]]:
-    return [{"name": failed["name"], "reason": failed["error"], "failed": True} for failed in made.failed]
+def _no_figures(metric: str, bench: Bench, why: str) -> dict[str, Any]:
+    figures = {"mean": None, "ci95": None, "per_image": {}, "definition": bench.definitions[metric], "note": why}
+    return {"figures": figures, "excluded": [], "notes": []}
 
 
 def _compared_with(one: PictureSet) -> dict[str, Any]:
@@ -231,12 +266,13 @@ def _compared_with(one: PictureSet) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Figures kept by an earlier call; a file that is none holds none."""
+    """The figures by metric that an earlier call kept; whatever is none is passed over."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {name: entry for name, entry in entries if isinstance(entry, dict) and entry.keys() >= _KEPT}
 
 
 def differences(measured: Sequence[Mapping[str, Any]], settings: BenchmarkConfig) -> list[dict[str, Any]]:

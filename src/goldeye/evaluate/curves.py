@@ -16,24 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goldeye.config import validate
+from goldeye.config import FREE_ON_RESUME, flatten, parse_yaml, validate
 from goldeye.dataset.csv_files import csv_text
 from goldeye.dataset.tables import Table, join
 from goldeye.devices import choose_device
 from goldeye.errors import InvalidInput, some, unknown_name
-from goldeye.evaluate.benchmark import SCHEMA, measure, prepare
+from goldeye.evaluate.benchmark import measure, prepare
 from goldeye.evaluate.made import MadePictures, key_of
 from goldeye.evaluate.metrics import METRICS
 from goldeye.evaluate.report import shown
 from goldeye.evaluate.settings import BenchmarkConfig, PatchEntry, folder_name, load_benchmark
 from goldeye.evaluate.testset import PictureSet
-from goldeye.files import atomic_path, sha256, sole_user, write_json, write_text
+from goldeye.files import atomic_path, sole_user, write_json, write_text
 from goldeye.images import Picture, read_image
 from goldeye.images.colour import as_float
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SCHEMA = "goldeye.benchmark-curves/1"
 STABILITY = (
     "mean absolute difference of the results of steps k and k + period, all pixels and channels of the patch, 0..255, "
     "of the pictures as written (LDL, Fig. 4)"
@@ -75,16 +76,18 @@ def learning_curves(
         result, measured = measure(bench)
         facts = [settings.border, {metric: bench.definitions.get(metric) for metric in settings.all_metrics}]
         keys = {
-            (title, one.entry.name): key_of([one.described()["sha256"], _run_key(run), *facts])
+            (title, one.entry.name): key_of([one.described()["sha256"], run_settings(run), _first_line(run), *facts])
             for title, run in _titles(runs).items()
             for one in bench.sets
         }
+        weights = {entrant.name: entrant.identity["weights_sha256"] for entrant in bench.entrants}
         now = [
             {
                 "run": title,
                 "set": row["set"],
                 "step": step,
                 "key": keys[title, row["set"]],
+                "weights_sha256": weights[row["model"]],
                 "metrics": {
                     metric: {"mean": figures["mean"], "ci95": figures["ci95"]}
                     for metric, figures in row["metrics"].items()
@@ -95,7 +98,7 @@ def learning_curves(
         ]
         newest = {title: max(steps) for title, steps in checkpoints.items()}
         points = sorted(
-            [*now, *_kept(output / "curves.json", keys, newest, {(p["run"], p["set"], p["step"]) for p in now})],
+            [*now, *_kept(output / "curves.json", keys, newest, now)],
             key=lambda point: (point["run"], point["set"], point["step"]),
         )
         period = period or _usual_period(points)
@@ -176,22 +179,45 @@ def _parted(name: str) -> tuple[str, str, int]:
     return title, at, int(step)
 
 
-def _run_key(run: Path) -> str | None:
-    """What tells a run from another under the same name: its configuration."""
+def run_settings(run: Path) -> dict[str, Any]:
+    """The settings of a run that stay when it is continued, by their dotted keys; none without its config.yaml."""
     config = run / "config.yaml"
-    return sha256(config) if config.is_file() else None
+    if not config.is_file():
+        return {}
+    settings = flatten(parse_yaml(config.read_text(encoding="utf-8"), str(config)))
+    return {key: value for key, value in settings.items() if not FREE_ON_RESUME & {key, key.partition(".")[0]}}
+
+
+def _first_line(run: Path) -> str | None:
+    """The oldest line of a run's log: another one where it was trained anew."""
+    log = run / "metrics.jsonl"
+    if not log.is_file():
+        return None
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        return lines.readline()
 
 
 def _kept(
-    path: Path, keys: Mapping[tuple[str, str], str], newest: Mapping[str, int], now: set[tuple[str, str, int]]
+    path: Path, keys: Mapping[tuple[str, str], str], newest: Mapping[str, int], now: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The points of an earlier call whose checkpoints are gone, of the same runs, sets and settings."""
+    """The points of an earlier call whose checkpoints are gone, of the same runs, sets and settings.
+
+    A run that has other weights now at a step of both calls was trained anew: none of its points is kept.
+    """
+    weights = {(point["run"], point["set"], point["step"]): point["weights_sha256"] for point in now}
     try:
         points = json.loads(path.read_text(encoding="utf-8"))["points"]
+        anew = {
+            point["run"]
+            for point in points
+            if weights.get((point["run"], point["set"], point["step"]), point["weights_sha256"])
+            != point["weights_sha256"]
+        }
         return [
             point
             for point in points
-            if (point["run"], point["set"], point["step"]) not in now
+            if (point["run"], point["set"], point["step"]) not in weights
+            and point["run"] not in anew
             and keys.get((point["run"], point["set"])) == point["key"]
             and point["step"] <= newest[point["run"]]
         ]

@@ -154,11 +154,18 @@ def _results(entry: ModelEntry, one: PictureSet, base: Path) -> dict[str, Path]:
 
 @dataclass
 class Made:
-    """What became of the pictures of a model on a set."""
+    """What became of the pictures of a model on a set; `without_lr` are those that a network had no input for."""
 
     pictures: MadePictures
     new: int = 0
     failed: list[dict[str, str]] = field(default_factory=list)
+    without_lr: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def excluded(self) -> list[dict[str, Any]]:
+        """{"name", "reason", "failed"} of the pictures that could not be made."""
+        reasons = {**self.without_lr, **{failed["name"]: failed["error"] for failed in self.failed}}
+        return [{"name": name, "reason": reason, "failed": True} for name, reason in reasons.items()]
 
     def timing(self) -> dict[str, Any] | None:
         """Seconds a picture, from pixels to pixels; None for results made elsewhere."""
@@ -179,8 +186,8 @@ def make_pictures(entrant: Entrant, one: PictureSet) -> Made:
 
     A picture that fails is reported, and the rest goes on.
     """
-    made = Made(MadePictures(one.folder / entrant.folder))
     sources = entrant.results.get(one.entry.name)
+    made = Made(MadePictures(one.folder / entrant.folder), without_lr=one.without_lr if sources is None else {})
     keys = {
         name: key_of(
             sha256(sources[name])
@@ -188,6 +195,7 @@ def make_pictures(entrant: Entrant, one: PictureSet) -> Made:
             else [entrant.identity, entrant.scale, _lr(one).row(name)["sha256"]]
         )
         for name in one.cases
+        if name not in made.without_lr
     }
     todo = made.pictures.start(keys)
     if not todo:
@@ -209,7 +217,8 @@ def make_pictures(entrant: Entrant, one: PictureSet) -> Made:
             made.new += 1
         except (GoldeyeError, MemoryError, RuntimeError) as error:  # RuntimeError: torch
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            made.failed.append({"input": str(one.cases[name].lr or name), "error": reason, "name": name})
+            source = sources[name] if sources is not None else one.cases[name].lr
+            made.failed.append({"input": str(source or name), "error": reason, "name": name})
     return made
 
 

@@ -31,12 +31,23 @@ def fid(results: Sequence[Path], references: Sequence[Path], *, device: str = "a
 
     statistics = [fid_features_to_statistics(_features(extractor, paths)) for paths in (results, references)]
     found = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
-    return float(found), {
+    return float(found), fid_parts() | {"pictures": [len(results), len(references)]}
+
+
+def require_fid() -> None:
+    """ModuleNotFoundError without torch-fidelity; InvalidInput where the weights are missing or are other ones."""
+    import torch_fidelity  # noqa: F401
+
+    require_weights("inception")
+
+
+def fid_parts() -> dict[str, Any]:
+    """FID's own parts of its definition, whatever pictures it compares; its weights have to be there."""
+    return {
         "colour": "sRGB, 8 bit",
         "range": "0 = same statistics",
         "window": "whole pictures, no crop, resized to 299x299 as TensorFlow 1 does",
         "formula": "Heusel et al. 2017; it depends on the number of pictures, the more so the fewer there are",
-        "pictures": [len(results), len(references)],
         "backbone": f"Inception v3 (2015-12-05), layer {LAYER}",
         "weights": described("inception"),
         "library": f"torch-fidelity {version('torch-fidelity')}, torch {version('torch')}",

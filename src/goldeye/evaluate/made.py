@@ -6,10 +6,10 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from goldeye.errors import InvalidInput
+from goldeye.errors import InvalidInput, some
 from goldeye.files import atomic_path, read_rows, sha256, write_lines
 from goldeye.images import Picture, find_images, read_image, write_image
 
@@ -26,12 +26,13 @@ class MadePictures:
     """The pictures of a folder by name (the path inside it without ending), each with its row of the record.
 
     A row is {"name", "file", "key" (what it was made from), "sha256" (of the picture), …}. A picture that was changed
-    or removed since is none.
+    or removed since is none. A row without a hash stands there before its picture does, so that after a kill, too, the
+    record names every file that was made here.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._rows = {row["name"]: row for row in read_rows(folder / RECORD) if {"name", "file", "key"} <= row.keys()}
+        self._rows = {row["name"]: row for row in read_rows(folder / RECORD) if _is_row(row)}
         self._known: dict[str, bool] = {}
 
     def row(self, name: str) -> dict[str, Any]:
@@ -40,8 +41,8 @@ class MadePictures:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Of all pictures."""
-        return list(self._rows.values())
+        """Of all finished pictures."""
+        return [row for row in self._rows.values() if "sha256" in row]
 
     def path(self, name: str) -> Path:
         return self.folder / str(self._rows[name]["file"])
@@ -55,41 +56,69 @@ class MadePictures:
             self._known[name] = path.is_file() and sha256(path) == self._rows[name].get("sha256")
         return self._known[name]
 
+    def require_own(self) -> None:
+        """InvalidInput where pictures lie in the folder that are not of this record: they are somebody's own."""
+        own = {str(row["file"]) for row in self._rows.values()}
+        strange = [name for name in _pictures_in(self.folder) if name not in own]
+        if strange:
+            raise InvalidInput(
+                f"'{self.folder}' has pictures that no benchmark made, which would be in the way: {some(strange)}.",
+                hint="Choose another output folder, or move them away.",
+            )
+
     def start(self, keys: Mapping[str, str]) -> list[str]:
-        """Remove all but the pictures that were made from `keys` ({name: key}); returns the names of the others."""
-        self._rows = {
-            name: row for name, row in self._rows.items() if row["key"] == keys.get(name) and self.there(name)
-        }
-        kept = {str(row["file"]) for row in self._rows.values()}
-        if self.folder.is_dir():
-            for path in self.folder.rglob("*"):
-                if path.is_file() and path.name != RECORD and path.relative_to(self.folder).as_posix() not in kept:
-                    path.unlink()
+        """Remove the pictures of the record that were not made from `keys` ({name: key}); returns what is to be made.
+
+        Files that the record does not name stay.
+        """
+        kept = {name: row for name, row in self._rows.items() if row["key"] == keys.get(name) and self.there(name)}
+        for name in self._rows.keys() - kept.keys():
+            self.path(name).unlink(missing_ok=True)
+        self._rows = kept
         write_lines(self.folder / RECORD, list(self._rows.values()))  # without the line that a killed process tore
         return [name for name in keys if name not in self._rows]
 
     def write(self, name: str, key: str, picture: Picture, **more: Any) -> None:
         """Keep an array as PNG."""
         path = self.folder / f"{name}.png"
+        self._add(name, key, path)
         write_image(path, picture)
-        self._add(name, key, path, more)
+        self._add(name, key, path, sha256=sha256(path), **more)
 
     def copy(self, name: str, key: str, source: Path) -> None:
-        """Keep a picture file: byte for byte where a browser can show it, else as PNG."""
+        """Keep a picture file: byte for byte where a browser can show it, else as PNG. ImageError for a damaged one."""
+        picture = read_image(source)
         if source.suffix.lower() not in SHOWN_BY_BROWSERS:
-            self.write(name, key, read_image(source))
+            self.write(name, key, picture)
             return
         path = self.folder / f"{name}{source.suffix.lower()}"
+        self._add(name, key, path)
         with atomic_path(path, durable=False) as temporary:
             shutil.copyfile(source, temporary)
-        self._add(name, key, path, {})
+        self._add(name, key, path, sha256=sha256(path))
 
-    def _add(self, name: str, key: str, path: Path, more: Mapping[str, Any]) -> None:
-        file = path.relative_to(self.folder).as_posix()
-        row = {"name": name, "file": file, "key": key, "sha256": sha256(path), **more}
+    def _add(self, name: str, key: str, path: Path, **more: Any) -> None:
+        row = {"name": name, "file": path.relative_to(self.folder).as_posix(), "key": key, **more}
+        self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / RECORD).open("a", encoding="utf-8", newline="\n") as lines:
             lines.write(json.dumps(row) + "\n")
-        self._rows[name], self._known[name] = row, True
+        self._rows[name], self._known[name] = row, "sha256" in more
+
+
+def _is_row(row: Mapping[str, Any]) -> bool:
+    """Whether a line of a record names a picture inside its folder."""
+    if not {"name", "file", "key"} <= row.keys():
+        return False
+    file = PurePosixPath(str(row["file"]))
+    return not file.is_absolute() and ".." not in file.parts
+
+
+def _pictures_in(folder: Path) -> list[str]:
+    """Paths inside the folder of the pictures there, which may be none."""
+    try:
+        return [path.relative_to(folder).as_posix() for path in find_images(folder)]
+    except InvalidInput:
+        return []
 
 
 def pictures_by_name(folder: Path, suffix: str = "") -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Every metric by name: what it needs, which way is better, and exactly what its figure means."""
+"""Every metric by name: what it needs, which way is better, if either, and exactly what its figure means."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class MetricInfo:
 
     name: str
     unit: str
-    higher_is_better: bool
+    higher_is_better: bool | None
+    """None for a figure that describes a picture: neither more nor less of it is better."""
     needs: Needs
     weights: tuple[str, ...] = ()
     """Keys of `goldeye.evaluate.weights.WEIGHT_FILES`."""
@@ -44,8 +45,8 @@ METRICS: dict[str, MetricInfo] = {
     "artifact_energy": MetricInfo("artifact energy", "1", False, "gt"),
     "colour_shift": MetricInfo("colour shift", "ΔE", False, "input"),
     "niqe": MetricInfo("NIQE", "1", False, "none"),
-    "sharpness": MetricInfo("sharpness", "levels of 255", True, "none"),
-    "noise": MetricInfo("noise", "levels of 255", False, "none"),
+    "sharpness": MetricInfo("sharpness", "levels of 255", None, "none"),
+    "noise": MetricInfo("noise", "levels of 255", None, "none"),
     "fid": MetricInfo("FID", "1", False, "sets", ("inception",)),
 }
 
@@ -97,7 +98,7 @@ def make_metric(key: str, *, crop_border: int, device: str = "auto", niqe_params
         from goldeye.evaluate import niqe
 
         parameters = niqe.load_parameters(niqe_params)
-        parts = niqe.DEFINITION | {"parameters": parameters.source}
+        parts = niqe.niqe_parts(parameters)
         measure = partial(niqe.niqe, parameters=parameters, crop_border=crop_border)
     else:
         from goldeye.evaluate import perceptual

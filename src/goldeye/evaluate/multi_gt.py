@@ -42,6 +42,15 @@ def dataset_targets(dataset: Dataset, against: str = "positives") -> dict[str, d
     }
 
 
+def crops_to(gt: tuple[int, int], result: tuple[int, int], scale: int) -> bool:
+    """Whether a ground truth may be cropped at the bottom and the right to a result's size; both (height, width).
+
+    It may when the two are equal, and when the result has the ground truth's sides rounded down to multiples of the
+    scale: a photo of 481x321 gives an LR picture of 120x80 and, at scale 4, a result of 480x320.
+    """
+    return result in (gt, (gt[0] // scale * scale, gt[1] // scale * scale))
+
+
 def mean(values: Iterable[float | None]) -> float | None:
     """Mean of the finite values there are; None when there is none (equal pictures have an infinite PSNR)."""
     finite = [value for value in values if value is not None and math.isfinite(value)]

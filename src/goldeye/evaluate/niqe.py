@@ -43,13 +43,6 @@ _STRIP = 32
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 _NOTHING = 1e-6  # an 8-bit step changes a normalised value by more than 1e-4; below lies what rounding left of 0
 
-DEFINITION: dict[str, Any] = {
-    "colour": "Y of YCbCr, BT.601 studio range (16..235), rounded",
-    "range": RANGE,
-    "window": f"Gaussian {WINDOW}x{WINDOW}, sigma 7/6; {BLOCK}x{BLOCK} blocks from the top left, without the rest",
-    "formula": "Mittal et al. 2013 at two scales, 36 features a block, flat blocks left out",
-}
-
 
 @dataclass(frozen=True, eq=False)
 class NiqeParameters:
@@ -59,6 +52,19 @@ class NiqeParameters:
     covariance: Values
     taps: tuple[float, ...]
     source: dict[str, Any]
+
+
+def niqe_parts(parameters: NiqeParameters) -> dict[str, Any]:
+    """NIQE's own parts of its definition; a file may carry another window than the published Gaussian."""
+    published = np.allclose(parameters.taps, gaussian_taps(WINDOW, SIGMA), rtol=0, atol=1e-6)
+    window = "Gaussian {0}x{0}, sigma 7/6" if published else "{0}x{0} window of the parameter file, not the Gaussian"
+    return {
+        "colour": "Y of YCbCr, BT.601 studio range (16..235), rounded",
+        "range": RANGE,
+        "window": f"{window.format(WINDOW)}; {BLOCK}x{BLOCK} blocks from the top left, without the rest",
+        "formula": "Mittal et al. 2013 at two scales, 36 features a block, flat blocks left out",
+        "parameters": parameters.source,
+    }
 
 
 def niqe(picture: AnyPicture, parameters: NiqeParameters, *, crop_border: int) -> float:

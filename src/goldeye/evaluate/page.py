@@ -9,6 +9,8 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from goldeye.errors import GoldeyeError
+from goldeye.evaluate.made import SHOWN_BY_BROWSERS
 from goldeye.evaluate.report import digits, figures_of, notes
 from goldeye.evaluate.testset import PictureSet
 from goldeye.files import atomic_path, write_text
@@ -31,8 +35,8 @@ THUMBNAIL = 360  # longest side in pixels
 _MIME = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".bmp": "image/bmp"}
 
 
-def write_page(output: Path, document: Mapping[str, Any], bench: Bench, *, single_file: bool) -> str:
-    """Write OUTPUT/index.html, and without `single_file` the crops it shows; returns its path."""
+def write_page(output: Path, document: Mapping[str, Any], bench: Bench, *, single_file: bool) -> None:
+    """Write OUTPUT/index.html, and without `single_file` the crops it shows."""
     sort = bench.settings.page.sort or _first_sortable(document)
     write = _embedded if single_file else _beside(output)
     sets = []
@@ -63,7 +67,7 @@ def write_page(output: Path, document: Mapping[str, Any], bench: Bench, *, singl
     page = environment.from_string(folder.joinpath("benchmark.html.j2").read_text(encoding="utf-8")).render(
         document=document,
         tables=figures_of(document),
-        notes=[note for note in notes(document) if note],
+        notes=notes(document),
         # A page that is opened as a file cannot import modules: the viewer comes inside.
         script=re.sub(r"^export ", "", viewer, flags=re.MULTILINE)
         + folder.joinpath("benchmark.js").read_text(encoding="utf-8"),
@@ -71,7 +75,6 @@ def write_page(output: Path, document: Mapping[str, Any], bench: Bench, *, singl
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
     )
     write_text(output / "index.html", page.encode("utf-8", "replace").decode("utf-8"))
-    return str(output / "index.html")
 
 
 def most_different(rows: Sequence[Mapping[str, Any]], names: list[str], metric: str | None, count: int) -> list[str]:
@@ -113,43 +116,73 @@ def _beside(output: Path) -> Write:
     return write
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """A picture of a case as the page shows it. `kind` is "gt", "lr", "reference" (of a dataset) or "model"."""
+
+    title: str
+    kind: str
+    path: Path
+    picture: Picture
+
+
+def _layers(one: PictureSet, name: str, bench: Bench) -> list[_Layer]:
+    """What there is of a case: its references, the LR picture, the models. What cannot be read is left out.
+
+    In a dataset the figures compare with the targets, which come first, and the original may be none of them.
+    """
+    case = one.cases[name]
+    found = [(f"{one.against.removesuffix('s')} {slot}", "gt", path) for slot, path in case.targets.items()]
+    if one.dataset is None or one.against == "original":
+        found = [("GT", "gt", one.gt.path(name))]
+    else:
+        found.append(("original", "reference", one.gt.path(name)))
+    if one.lr is not None and one.lr.there(name):
+        found.append(("LR", "lr", one.lr.path(name)))
+    for entrant in bench.entrants:
+        if entrant.enters(one):
+            pictures = bench.made[entrant.name, one.entry.name].pictures
+            if pictures.there(name):
+                found.append((entrant.name, "model", pictures.path(name)))
+    layers = []
+    for title, kind, path in found:
+        with suppress(GoldeyeError, OSError):
+            layer = _Layer(title, kind, path, read_image(path))
+            if kind == "lr" or layer.picture.shape[:2] == case.size:
+                layers.append(layer)
+    return layers
+
+
 def _shown(
     one: PictureSet, name: str, rows: Sequence[Mapping[str, Any]], bench: Bench, output: Path, write: Write
 ) -> dict[str, Any]:
     """What the page's script needs of one picture."""
-    files = {"GT": one.gt.path(name)}
-    if one.lr is not None:
-        files["LR"] = one.lr.path(name)
-    entrants = [entrant for entrant in bench.entrants if entrant.enters(one)]
-    made = {entrant.name: bench.made[entrant.name, one.entry.name].pictures for entrant in entrants}
-    models = {title: pictures.path(name) for title, pictures in made.items() if pictures.there(name)}
-    pictures = {title: read_image(path) for title, path in {**files, **models}.items()}
-    large = {title: picture for title, picture in pictures.items() if title != "LR"}
-    compared = [large[title] for title in models] if len(models) > 1 else list(large.values())
+    layers = _layers(one, name, bench)
+    large = [layer for layer in layers if layer.kind != "lr"]
+    models = [layer for layer in large if layer.kind == "model"]
     scale = bench.settings.scale
-    top, left, side = crop_window(compared, bench.settings.page.crop, step=scale)
+    compared = models if len(models) > 1 else large
+    top, left, side = crop_window([layer.picture for layer in compared], bench.settings.page.crop, step=scale)
     stem = f"crops/{one.folder.name}/{name}"
-    layers = []
-    for place, (title, path) in enumerate({**files, **models}.items()):
-        factor = scale if title == "LR" else 1
-        rows_, columns = (slice(start // factor, (start + side) // factor) for start in (top, left))
-        crop = encode_png(pictures[title][rows_, columns])
-        layers.append(
-            {
-                "title": title,
-                "crop": write(f"{stem}/{place}.png", crop),
-                "source": _address(path, output, write),
-                "model": title in models,
-            }
-        )
+
+    def described(place: int, layer: _Layer) -> dict[str, str]:
+        factor = scale if layer.kind == "lr" else 1
+        lines, columns = (slice(start // factor, (start + side) // factor) for start in (top, left))
+        return {
+            "title": layer.title,
+            "kind": layer.kind,
+            "crop": write(f"{stem}/{place}.png", encode_png(layer.picture[lines, columns])),
+            "source": _address(layer, f"{stem}/{place}-whole", output, write),
+        }
+
     height, width = one.cases[name].size
     return {
         "name": name,
         "height": height,
         "width": width,
         "crop": {"top": top, "left": left, "side": side},
-        "thumbnail": write(f"{stem}/thumbnail.jpg", encode_jpeg(large["GT"], THUMBNAIL)),
-        "layers": layers,
+        "thumbnail": write(f"{stem}/thumbnail.jpg", encode_jpeg(large[0].picture, THUMBNAIL)),
+        "layers": [described(place, layer) for place, layer in enumerate(layers)],
         "figures": {
             metric: {row["model"]: row["metrics"][metric]["per_image"].get(name) for row in rows}
             for metric in bench.settings.all_metrics
@@ -157,10 +190,14 @@ def _shown(
     }
 
 
-def _address(path: Path, output: Path, write: Write) -> str:
-    if write is _embedded:
-        return _embedded(path.name, path.read_bytes())
-    return quote(path.relative_to(output).as_posix())
+def _address(layer: _Layer, stem: str, output: Path, write: Write) -> str:
+    """Of the whole picture; one that lies outside of the page's folder is copied."""
+    ending = layer.path.suffix.lower()
+    if layer.path.is_relative_to(output) and write is not _embedded:
+        return quote(layer.path.relative_to(output).as_posix())
+    if ending in SHOWN_BY_BROWSERS:
+        return write(f"{stem}{ending}", layer.path.read_bytes())
+    return write(f"{stem}.png", encode_png(layer.picture))
 
 
 def crop_window(pictures: Sequence[Picture], side: int, *, step: int = 1) -> tuple[int, int, int]:

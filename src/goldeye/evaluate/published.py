@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -29,6 +29,8 @@ class PublishedRow:
     figures: Mapping[str, Mapping[str, float]]
     note: str = ""
     parameters: int | None = None
+    digits: Mapping[str, int] = field(default_factory=dict)
+    """{metric: digits behind the point that the paper's table prints}."""
 
     @property
     def key(self) -> str:
@@ -92,7 +94,21 @@ def _plain(name: str) -> str:
 def _rows() -> tuple[PublishedRow, ...]:
     text = resources.files("goldeye.evaluate").joinpath("data/published.json").read_text(encoding="utf-8")
     figures = json.loads(text)
-    return (*_hggt(figures["hggt"]), *_ldl(figures["ldl"]), *_rgan(figures["rgan"]), *_edl(figures["edl"]))
+    return _with_digits(
+        [*_hggt(figures["hggt"]), *_ldl(figures["ldl"]), *_rgan(figures["rgan"]), *_edl(figures["edl"])]
+    )
+
+
+def _with_digits(rows: Iterable[PublishedRow]) -> tuple[PublishedRow, ...]:
+    """A table prints a metric with as many digits as its longest figure has; JSON drops the zeros of the others."""
+    digits: dict[str, dict[str, int]] = {}
+    rows = list(rows)
+    for row in rows:
+        of = digits.setdefault(row.table, {})
+        for values in row.figures.values():
+            for metric, value in values.items():
+                of[metric] = max(of.get(metric, 0), len(repr(value).partition(".")[2]))
+    return tuple(replace(row, digits=digits[row.table]) for row in rows)
 
 
 def _hggt(tables: Mapping[str, Any]) -> Iterable[PublishedRow]:

@@ -9,9 +9,11 @@ from typing import Any
 
 from goldeye.dataset.csv_files import csv_text
 from goldeye.dataset.tables import Table, join
+from goldeye.evaluate.definitions import definition_text
 from goldeye.files import write_text
 
 _DIGITS = {"niqe": 3, "fid": 2, "colour_shift": 2}
+_ARROWS = {True: " ↑", False: " ↓", None: ""}
 NONE = "–"
 
 
@@ -22,7 +24,7 @@ class Column:
     set: str
     metric: str
     words: str
-    """The metric with an arrow to where it is better."""
+    """The metric with an arrow to where it is better, if it is anywhere."""
     paper: bool = False
 
 
@@ -77,39 +79,36 @@ def _figures(document: Mapping[str, Any], title: str, metrics: Sequence[str]) ->
     columns = []
     for one in document["sets"]:
         for metric in metrics:
-            words = f"{info[metric]['name']} {'↑' if info[metric]['higher_is_better'] else '↓'}"
+            words = info[metric]["name"] + _ARROWS[info[metric]["higher_is_better"]]
             columns.append(Column(one["name"], metric, words))
             if any(metric in row["figures"].get(one["name"], {}) for row in beside.values()):
                 columns.append(Column(one["name"], metric, f"{info[metric]['name']} (paper)", paper=True))
 
     measured = {(row["model"], row["set"]): row for row in document["results"]}
 
-    def value(model: str, column: Column) -> float | None:
+    def text(model: str, column: Column) -> str:
         if column.paper:
-            found: float | None = beside.get(model, {"figures": {}})["figures"].get(column.set, {}).get(column.metric)
-            return found
+            return _as_printed(beside[model], column) if model in beside else NONE
         row = measured.get((model, column.set))
-        return None if row is None else row["metrics"].get(column.metric, {}).get("mean")
+        value = None if row is None else row["metrics"].get(column.metric, {}).get("mean")
+        return shown(column.metric, info[column.metric]["unit"], value)
 
     names = [model["name"] for model in document["models"]]
     cells: dict[str, list[Cell]] = {name: [] for name in names}
     for column in columns:
-        texts = {name: shown(column.metric, info[column.metric]["unit"], value(name, column)) for name in names}
-        ranks = {} if column.paper else _ranks(texts, higher=info[column.metric]["higher_is_better"])
-        for name, text in texts.items():
-            cells[name].append(Cell(text, ranks.get(name, 0)))
+        texts = {name: text(name, column) for name in names}
+        higher = info[column.metric]["higher_is_better"]
+        ranks = {} if column.paper or higher is None else _ranks(texts, higher=higher)
+        for name, figure in texts.items():
+            cells[name].append(Cell(figure, ranks.get(name, 0)))
     rows = [
         Row(model["name"], _count(model["parameters"]), _seconds(document, model["name"]), tuple(cells[model["name"]]))
         for model in document["models"]
     ]
     for published in document["published"]:
         if published["beside"] is None:
-            printed = [
-                None if column.paper else published["figures"].get(column.set, {}).get(column.metric)
-                for column in columns
-            ]
-            if any(figure is not None for figure in printed):
-                of = tuple(Cell(_as_printed(figure)) for figure in printed)
+            of = tuple(Cell(NONE if column.paper else _as_printed(published, column)) for column in columns)
+            if any(cell.text != NONE for cell in of):
                 rows.append(Row(published["name"], _count(published["parameters"]), NONE, of, published["source"]))
     return Figures(
         title,
@@ -127,8 +126,10 @@ def _ranks(texts: Mapping[str, str], *, higher: bool) -> dict[str, int]:
     return {name: marks.index(figure) + 1 if figure in marks else 0 for name, figure in figures.items()}
 
 
-def _as_printed(value: float | None) -> str:
-    return NONE if value is None else f"{value:g}"
+def _as_printed(published: Mapping[str, Any], column: Column) -> str:
+    """A figure with the digits of its paper's table."""
+    value = published["figures"].get(column.set, {}).get(column.metric)
+    return NONE if value is None else f"{value:.{published['digits'][column.metric]}f}"
 
 
 def _count(parameters: int | None) -> str:
@@ -146,7 +147,7 @@ def _seconds(document: Mapping[str, Any], model: str) -> str:
 
 def notes(document: Mapping[str, Any]) -> list[str]:
     """What has to be known to read the tables."""
-    found = [f"Scale {document['scale']}, {document['crop_border']} pixels cropped at every border."]
+    found = [f"Scale {document['scale']}; the definitions say how many pixels are cropped at every border."]
     machines = sorted({on for row in document["results"] if row["seconds"] for on in row["seconds"]["on"]})
     if machines:
         found.append(f"Seconds a picture, without decoding and encoding, on {'; '.join(machines)}.")
@@ -156,32 +157,33 @@ def notes(document: Mapping[str, Any]) -> list[str]:
             "marked as the best."
         )
         found += sorted({f"{row['source']}: {row['note']}." for row in document["published"] if row["note"]})
-    definitions: dict[str, str] = {}
+    definitions: dict[str, dict[str, list[str]]] = {}
     for row in document["results"]:
         for metric, figures in row["metrics"].items():
-            definitions.setdefault(metric, _definition(metric, document, figures["definition"]))
+            if figures["mean"] is not None or figures["per_image"]:
+                of = definitions.setdefault(metric, {}).setdefault(definition_text(figures["definition"]), [])
+                of.append(row["set"])
             name = document["metrics"][metric]["name"]
             if "note" in figures:
                 found.append(f"{row['model']} on {row['set']}, {name}: {figures['note']}.")
             found += [f"{name} on {row['set']}: {why}" for why in _without(figures)]
+        found += [f"{row['model']} on {row['set']}: {note}" for note in row["notes"]]
         if row["excluded"]:
             count = len(row["excluded"])
             pictures = "1 picture" if count == 1 else f"{count} pictures"
             found.append(f"{row['model']} on {row['set']}: {pictures} left out (results.json names them).")
-    return list(dict.fromkeys([*found, *definitions.values()]))
+    found += [
+        text if len(texts) == 1 else f"On {', '.join(dict.fromkeys(sets))}: {text}"
+        for texts in definitions.values()
+        for text, sets in texts.items()
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _without(figures: Mapping[str, Any]) -> list[str]:
     """Why pictures have no figure, the first reason with their number."""
     reasons = list(figures.get("reasons", {}).values())
     return [f"{len(reasons)} without a figure, the first because: {reasons[0]}"] if reasons else []
-
-
-def _definition(metric: str, document: Mapping[str, Any], definition: Mapping[str, Any]) -> str:
-    parts = [
-        str(definition[key]) for key in ("colour", "range", "window", "formula", "backbone") if definition.get(key)
-    ]
-    return f"{document['metrics'][metric]['name']}: {'; '.join(parts)}." if parts else ""
 
 
 def tables_text(document: Mapping[str, Any], form: str = "text") -> str:
@@ -201,8 +203,7 @@ def tables_text(document: Mapping[str, Any], form: str = "text") -> str:
         ]
         title = figures.name or ", ".join(f"{one['name']} ({one['pictures']} pictures)" for one in document["sets"])
         blocks.append(Table(title, header, rows))
-    if form == "md":
-        blocks += ["\n".join(f"- {note}" for note in notes(document) if note)]
+    blocks += ["\n".join(f"{'- ' if form == 'md' else ''}{note}" for note in notes(document))]
     return join(blocks, form)
 
 
@@ -275,8 +276,8 @@ def _tex_table(document: Mapping[str, Any], figures: Figures) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 
-def write_tables(folder: Path, document: Mapping[str, Any]) -> list[str]:
-    """table.md, table.csv and table.tex in `folder`; returns their paths."""
+def write_tables(folder: Path, document: Mapping[str, Any]) -> None:
+    """table.md, table.csv and table.tex in `folder`."""
     texts = {
         "table.md": tables_text(document, "md") + "\n",
         "table.csv": csv_text(csv_rows(document)),
@@ -284,4 +285,3 @@ def write_tables(folder: Path, document: Mapping[str, Any]) -> list[str]:
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-    return [str(folder / name) for name in texts]

@@ -10,16 +10,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from goldeye.batch import track
-from goldeye.dataset.groups import Dataset
 from goldeye.errors import GoldeyeError, InvalidInput, some
+from goldeye.evaluate.fid import fid, require_fid
 from goldeye.evaluate.metrics import METRICS, Metric, MetricInfo, definition, make_metric, metric_info
-from goldeye.evaluate.multi_gt import AGAINST, dataset_targets, mean
+from goldeye.evaluate.multi_gt import crops_to, mean
+from goldeye.evaluate.pairing import Pairing, pair_pictures
 from goldeye.evaluate.planes import size_text
 from goldeye.evaluate.statistics import bootstrap_interval, compare_evaluations, paired_difference
-from goldeye.images import Picture, find_images, open_picture
+from goldeye.evaluate.text import evaluation_text, has_figures
+from goldeye.images import Picture, open_picture
 from goldeye.runtime import available_cores
 
-__all__ = ["bootstrap_interval", "compare_evaluations", "evaluate_folder", "evaluation_text", "paired_difference"]
+__all__ = [
+    "bootstrap_interval",
+    "compare_evaluations",
+    "evaluate_folder",
+    "evaluation_text",
+    "has_figures",
+    "paired_difference",
+]
 
 T = TypeVar("T")
 
@@ -58,16 +67,23 @@ def evaluate_folder(
 
     Whatever cannot be compared stands in "excluded" with the reason, and with "failed": true where a picture of the
     right name could not be read or has another size. A figure that a picture does not have is null, and "reasons" of
-    the metric says why. InvalidInput, before work starts, when nothing matches, for unknown metrics, and for those
-    whose ground truth, input, weights or parameters are missing.
+    the metric says why; "infinite" names the equal pictures, which have no finite PSNR. A ground truth whose sides are
+    no multiples of the scale may be up to scale - 1 pixels larger than the result (`crops_to`); "notes" names those.
+    "expected" is the number of pictures there are to compare with, "without_result" how many of them have none.
+    InvalidInput, before work starts, when nothing matches, for unknown metrics, and for those whose ground truth,
+    input, weights or parameters are missing.
     """
     keys, lenient = _wanted(metrics)
     _check_request(keys, lenient, gt=gt, dataset=dataset, split=split, against=against)
     border = scale if crop_border is None else crop_border
     if border < 0:
         raise InvalidInput(f"The border to crop must be 0 or more, not {border}.")
+    if scale < 1:
+        raise InvalidInput(f"The scale must be 1 or more, not {scale}.")
     against = against or "positives"
-    pairing = _pair(sr, suffix, gt=gt, dataset=dataset, split=split, against=against, lr=lr, lr_suffix=lr_suffix)
+    pairing = pair_pictures(
+        sr, suffix, gt=gt, dataset=dataset, split=split, against=against, lr=lr, lr_suffix=lr_suffix
+    )
 
     ready: list[str] = []
     made: dict[str, Metric] = {}
@@ -78,7 +94,7 @@ def evaluate_folder(
             if lenient:
                 _require_here(METRICS[key])
             if key == "fid":
-                _require_fid()
+                require_fid()
             else:
                 made[key] = make_metric(key, crop_border=border, device=device, niqe_params=niqe_params)
         except (GoldeyeError, ModuleNotFoundError) as error:
@@ -90,7 +106,7 @@ def evaluate_folder(
 
     found: dict[str, _Figures] = {}
     for name, outcome in zip(
-        pairing.names, _in_order(lambda name: _measure(pairing, name, made), pairing.names), strict=True
+        pairing.names, _in_order(lambda name: _measure(pairing, name, made, scale), pairing.names), strict=True
     ):
         if isinstance(outcome, _Figures):
             found[name] = outcome
@@ -102,10 +118,11 @@ def evaluate_folder(
         for key in ready
     }
     result: dict[str, Any] = {"images": len(found), "metrics": summary, "excluded": pairing.excluded}
+    result |= {"expected": pairing.expected, "without_result": pairing.without_result}
     if unavailable:
         result["unavailable"] = unavailable
-    if transparent := [name for name, figures in found.items() if figures.transparent]:
-        result["notes"] = [f"Transparency is not compared, only the colours behind it: {some(transparent)}."]
+    if notes := _notes(found):
+        result["notes"] = notes
     return result
 
 
@@ -118,10 +135,11 @@ def _wanted(metrics: Sequence[str] | str) -> tuple[list[str], bool]:
     words = [word.strip() for word in words if word.strip()]
     if not words:
         raise InvalidInput("Name at least one metric.", hint=f"Known: all, {', '.join(METRICS)}.")
+    for word in words:
+        if word != "all":
+            metric_info(word)
     if "all" in words:
         return list(METRICS), True
-    for word in words:
-        metric_info(word)
     return list(dict.fromkeys(words)), False
 
 
@@ -143,7 +161,7 @@ def _check_request(
         )
 
 
-def _require_needs(info: MetricInfo, pairing: _Pairing, lr: Path | None) -> None:
+def _require_needs(info: MetricInfo, pairing: Pairing, lr: Path | None) -> None:
     missing = lr is None if info.needs == "input" else pairing.targets is None
     if info.needs != "none" and missing:
         raise InvalidInput(f"{info.name} cannot be measured: {_LACKING[info.needs]}.")
@@ -161,97 +179,11 @@ def _require_here(info: MetricInfo) -> None:
             )
 
 
-def _require_fid() -> None:
-    import torch_fidelity  # noqa: F401
-
-    from goldeye.evaluate.weights import require_weights
-
-    require_weights("inception")
-
-
 def _reason(error: GoldeyeError | ModuleNotFoundError) -> str:
     from goldeye.extras import missing_extra
 
     known = missing_extra(error) if isinstance(error, ModuleNotFoundError) else error
     return known.message + (f" {known.hint}" if known.hint else "")
-
-
-# What belongs together -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Pairing:
-    """Pictures by name; `targets` is None where there is no ground truth, `names` are those that can be measured."""
-
-    results: dict[str, Path]
-    targets: dict[str, dict[str, Path]] | None
-    inputs: dict[str, Path]
-    compared_with: str
-    names: list[str] = field(default_factory=list)
-    excluded: list[dict[str, Any]] = field(default_factory=list)
-
-
-def _pair(
-    sr: Path,
-    suffix: str,
-    *,
-    gt: Path | None,
-    dataset: Path | None,
-    split: str | None,
-    against: str,
-    lr: Path | None,
-    lr_suffix: str,
-) -> _Pairing:
-    results, unnamed = _by_name(sr, suffix)
-    targets: dict[str, dict[str, Path]] | None = None
-    compared_with = "the picture of the same name"
-    if gt is not None:
-        targets = {name: {"gt": path} for name, path in _by_name(gt, "")[0].items()}
-    elif dataset is not None:
-        targets, compared_with = dataset_targets(Dataset.open(dataset, split), against), AGAINST[against]
-    pairing = _Pairing(results, targets, {}, compared_with, excluded=[*unnamed])
-    known: Mapping[str, Any] = results if targets is None else targets
-    common = [name for name in known if name in results]
-    if not common:
-        against_what = f"No picture of '{sr}' has the name of one in '{gt or dataset}'."
-        raise InvalidInput(
-            f"No picture in '{sr}' has a name that ends in '{suffix}'." if targets is None else against_what,
-            hint="Names are compared without their endings; --suffix gives what follows the name in the results.",
-        )
-    pairing.excluded += [
-        {"name": name, "reason": "no ground truth of this name"} for name in results if name not in known
-    ]
-    pairing.excluded += [{"name": name, "reason": "no result of this name"} for name in known if name not in results]
-    for name in common:
-        if targets is not None and not targets[name]:
-            pairing.excluded.append({"name": name, "reason": f"no {against.removesuffix('s')} candidate"})
-        else:
-            pairing.names.append(name)
-    if lr is not None:
-        pairing.inputs = _by_name(lr, lr_suffix)[0]
-        if not any(name in pairing.inputs for name in common):
-            raise InvalidInput(
-                f"No picture of '{lr}' has the name of a result in '{sr}'.",
-                hint="--lr-suffix gives what follows the name in the inputs.",
-            )
-    return pairing
-
-
-def _by_name(folder: Path, suffix: str) -> tuple[dict[str, Path], list[dict[str, str]]]:
-    """{relative path without ending and suffix: picture}, and what lacks the suffix."""
-    found: dict[str, Path] = {}
-    excluded = []
-    for path in find_images(folder):
-        relative = path.relative_to(folder) if folder.is_dir() else Path(path.name)
-        name = relative.with_suffix("").as_posix()
-        if not name.endswith(suffix):
-            excluded.append({"name": name, "reason": f"its name does not end in '{suffix}'"})
-            continue
-        name = name.removesuffix(suffix)
-        if name in found:
-            raise InvalidInput(f"'{found[name]}' and '{path}' have the same name.")
-        found[name] = path
-    return found, excluded
 
 
 # Measuring -------------------------------------------------------------------------------------------------------
@@ -264,6 +196,8 @@ class _Figures:
     values: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     transparent: bool = False
+    cropped: bool = False
+    """Whether its ground truth was larger than the result."""
 
 
 def _in_order(work: Callable[[str], T], names: Sequence[str]) -> Iterator[T]:
@@ -275,7 +209,7 @@ def _in_order(work: Callable[[str], T], names: Sequence[str]) -> Iterator[T]:
         pool.shutdown(cancel_futures=True)
 
 
-def _measure(pairing: _Pairing, name: str, metrics: Mapping[str, Metric]) -> _Figures | str:
+def _measure(pairing: Pairing, name: str, metrics: Mapping[str, Metric], scale: int) -> _Figures | str:
     """The figures of a picture, or why it cannot be compared at all."""
     found = _Figures()
 
@@ -292,9 +226,12 @@ def _measure(pairing: _Pairing, name: str, metrics: Mapping[str, Metric]) -> _Fi
         lr = read(pairing.inputs[name]) if "input" in needs and name in pairing.inputs else None
     except GoldeyeError as error:
         return error.message
+    height, width = picture.shape[:2]
     for target in targets:
-        if target.shape != picture.shape:
+        if not crops_to((target.shape[0], target.shape[1]), (height, width), scale):
             return f"The pictures differ in size: {size_text(picture)} and {size_text(target)}."
+        found.cropped |= target.shape != picture.shape
+    targets = [target[:height, :width] for target in targets]
     for key, metric in metrics.items():
         try:
             if metric.info.needs == "gt":
@@ -309,7 +246,16 @@ def _measure(pairing: _Pairing, name: str, metrics: Mapping[str, Metric]) -> _Fi
     return found
 
 
-def _summary(metric: Metric, found: Mapping[str, _Figures], pairing: _Pairing) -> dict[str, Any]:
+def _notes(found: Mapping[str, _Figures]) -> list[str]:
+    notes = []
+    if cropped := [name for name, figures in found.items() if figures.cropped]:
+        notes.append(f"The ground truth was cropped at the bottom and the right to the result's size: {some(cropped)}.")
+    if transparent := [name for name, figures in found.items() if figures.transparent]:
+        notes.append(f"Transparency is not compared, only the colours behind it: {some(transparent)}.")
+    return notes
+
+
+def _summary(metric: Metric, found: Mapping[str, _Figures], pairing: Pairing) -> dict[str, Any]:
     per_image: dict[str, float | None] = {}
     for name, figures in found.items():
         value = figures.values.get(metric.key)
@@ -326,15 +272,13 @@ def _summary(metric: Metric, found: Mapping[str, _Figures], pairing: _Pairing) -
     reasons = {name: figures.reasons[metric.key] for name, figures in found.items() if metric.key in figures.reasons}
     if reasons:
         summary["reasons"] = reasons
-    if any(math.isinf(figures.values.get(metric.key, 0)) for figures in found.values()):
-        summary["note"] = INFINITE
+    if infinite := [name for name, figures in found.items() if math.isinf(figures.values.get(metric.key, 0))]:
+        summary |= {"infinite": infinite, "note": INFINITE}
     return summary
 
 
-def _set_summary(found: Mapping[str, _Figures], pairing: _Pairing, device: str) -> dict[str, Any]:
+def _set_summary(found: Mapping[str, _Figures], pairing: Pairing, device: str) -> dict[str, Any]:
     """FID of all results that could be read against all their targets."""
-    from goldeye.evaluate.fid import fid
-
     targets = pairing.targets or {}
     summary: dict[str, Any] = {"mean": None, "ci95": None, "per_image": {}, "definition": {}}
     parts: dict[str, Any] = {}
@@ -345,67 +289,3 @@ def _set_summary(found: Mapping[str, _Figures], pairing: _Pairing, device: str) 
         summary["note"] = error.message
     summary["definition"] = definition("fid", parts, 0) | {"against": pairing.compared_with}
     return summary
-
-
-# For people ------------------------------------------------------------------------------------------------------
-
-
-def evaluation_text(result: Mapping[str, Any]) -> str:
-    """An evaluation as text: a line a metric, then the definitions and what was left out."""
-    lines = [f"{result['images']} pictures compared, {len(result['excluded'])} left out."]
-    figures = result["metrics"].values()
-    width = max([8, *(len(each["definition"]["name"]) + 2 for each in figures)])
-    for each in figures:
-        name, unit = each["definition"]["name"], _unit(each["definition"])
-        shown = "none" if each["mean"] is None else _number(each["mean"]) + unit
-        if each["ci95"] is not None:
-            shown += f"  (95 % interval {_number(each['ci95'][0])} to {_number(each['ci95'][1])})"
-        lines.append(f"  {name:<{width}}{shown}" + (f"  [{each['note']}]" if "note" in each else ""))
-    if "compare" in result:
-        lines += _compared_text(result["compare"], result["metrics"], width)
-    lines += [_definition_text(each["definition"]) for each in figures]
-    lines += [
-        f"no {each['definition']['name']}: {name}: {reason}"
-        for each in figures
-        for name, reason in each.get("reasons", {}).items()
-    ]
-    lines += [f"not measured: {row['metric']}: {row['reason']}" for row in result.get("unavailable", [])]
-    lines += [f"note: {note}" for note in result.get("notes", [])]
-    lines += [f"left out: {entry['name']}: {entry['reason']}" for entry in result["excluded"]]
-    return "\n".join(lines)
-
-
-def _compared_text(compare: Mapping[str, Any], metrics: Mapping[str, Any], width: int) -> list[str]:
-    lines = [f"Compared with {compare['with']} (A is this folder, B the other), picture by picture:"]
-    for key, each in compare["metrics"].items():
-        definition = metrics[key]["definition"]
-        if "mean" not in each:
-            lines.append(f"  {definition['name']:<{width}}{each['note']}")
-            continue
-        shown = f"{'+' if each['mean'] > 0 else ''}{_number(each['mean'])}{_unit(definition)}"
-        if each["ci95"] is not None:
-            shown += f"  (95 % interval {_number(each['ci95'][0])} to {_number(each['ci95'][1])})"
-        better = "no difference shown" if each["better"] is None else f"{each['better']} is better"
-        shown += f", A better on {each['win_rate']:.0%} of {each['n']}: {better}"
-        lines.append(f"  {definition['name']:<{width}}{shown}")
-    return lines
-
-
-def _definition_text(definition: Mapping[str, Any]) -> str:
-    parts = [definition[key] for key in ("colour", "range", "window", "formula", "backbone") if key in definition]
-    files = [*definition.get("weights", []), *([definition["parameters"]] if "parameters" in definition else [])]
-    parts += [
-        f"{file['file']} (SHA-256 {file['sha256'][:16]}…)" + (f", {file['source']}" if "source" in file else "")
-        for file in files
-    ]
-    parts += [definition["library"], f"border crop {definition['crop_border']}"]
-    parts += [f"against {definition['against']}"] if "against" in definition else []
-    return f"{definition['name']}: {'; '.join(parts)}."
-
-
-def _unit(definition: Mapping[str, Any]) -> str:
-    return "" if definition["unit"] == "1" else f" {definition['unit']}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"

@@ -56,7 +56,7 @@ class SetEntry(Strict):
     seed: int = Field(0, ge=0)
     dataset: Text | None = None
     split: str | None = None
-    against: str | None = Field(None, description="positives (default) or original")
+    against: str | None = Field(None, description="positives (default), original or negatives")
     published: Name | None = Field(None, description="the name under which papers give this set, if another")
 
     @model_validator(mode="after")
@@ -110,6 +110,14 @@ class BenchmarkConfig(Strict):
     published: tuple[str, ...] = Field((), description="TABLE or TABLE/ROW of the papers, as rows")
     page: PageSettings = PageSettings()
     patches: tuple[PatchEntry, ...] = ()
+
+    @field_validator("models")
+    @classmethod
+    def _unlike_a_set(cls, entries: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
+        for entry in entries:
+            if folder_name(entry.name) in ("gt", "lr"):
+                raise ValueError(f"a model cannot be called '{entry.name}', as pictures of a set are")
+        return entries
 
     @field_validator("models", "sets", "patches")
     @classmethod

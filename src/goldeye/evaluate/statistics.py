@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from goldeye.evaluate.metrics import metric_info
 from goldeye.evaluate.multi_gt import mean
 
 RESAMPLES = 2000
+_HUGE = 1e9  # stands for an infinite difference, since percentiles need finite numbers
 
 
 def bootstrap_interval(values: Sequence[float]) -> list[float] | None:
@@ -28,33 +30,52 @@ def bootstrap_interval(values: Sequence[float]) -> list[float] | None:
 def paired_difference(a: Mapping[str, Any], b: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """How A differs from B in a metric, over the pictures that both evaluations have a figure for.
 
-    a, b: documents of `evaluate_folder`. Returns "mean" and "ci95" (95 % interval) of A - B; "win_rate", the share of
-    pictures where A is better (ties count half); their number "n"; a "verdict", "A higher" or "B higher" when the
-    interval leaves out 0, else "no difference shown"; and "better", "A" or "B" then, as the metric's direction says, or
-    None. InvalidInput for a metric that one lacks, and without common pictures.
+    a, b: documents of `evaluate_folder`. Returns "n", the number of pictures; "infinite", how many of them have an
+    infinite figure (PSNR of equal pictures) in A or B; "mean" and "ci95" (95 % interval) of A - B over the others, or
+    None; "win_rate", the share of the n where A is better (ties count half; higher, for a metric without a direction);
+    a "verdict", "A higher" or "B higher" when the interval leaves out 0, else "no difference shown"; and "better", "A"
+    or "B" then, as the metric's direction says, or None. For the verdict an infinite difference counts as one that
+    outweighs all finite ones. InvalidInput for a metric that one lacks, and without common pictures.
     """
     for result in (a, b):
         if metric not in result["metrics"]:
             raise unknown_name("metric", metric, result["metrics"])
     up = metric_info(metric).higher_is_better
-    of_a, of_b = a["metrics"][metric]["per_image"], b["metrics"][metric]["per_image"]
-    both = [name for name in of_a if of_a[name] is not None and of_b.get(name) is not None]
+    of_a, of_b = (_values(result["metrics"][metric]) for result in (a, b))
+    both = [name for name in of_a if name in of_b]
     if not both:
         raise InvalidInput(f"The two evaluations have no picture with a figure for {metric} in common.")
-    differences = [of_a[name] - of_b[name] for name in both]
-    interval = bootstrap_interval(differences)
-    higher = None
-    if interval is not None and (interval[0] > 0 or interval[1] < 0):
-        higher = "A" if interval[0] > 0 else "B"
-    wins = sum(0.5 if value == 0 else float((value > 0) == up) for value in differences)
+    # Two infinite figures are equal; their difference would be no number.
+    differences = [0.0 if of_a[name] == of_b[name] else of_a[name] - of_b[name] for name in both]
+    finite = [of_a[name] - of_b[name] for name in both if math.isfinite(of_a[name]) and math.isfinite(of_b[name])]
+    interval = bootstrap_interval(finite)
+    higher = _higher(interval if len(finite) == len(both) else _with_infinite(differences))
+    wins = sum(0.5 if value == 0 else float((value > 0) == (up is not False)) for value in differences)
     return {
-        "mean": mean(differences),
+        "mean": mean(finite),
         "ci95": interval,
-        "win_rate": wins / len(differences),
-        "n": len(differences),
+        "win_rate": wins / len(both),
+        "n": len(both),
+        "infinite": len(both) - len(finite),
         "verdict": "no difference shown" if higher is None else f"{higher} higher",
-        "better": None if higher is None else "A" if (higher == "A") == up else "B",
+        "better": None if higher is None or up is None else "A" if (higher == "A") == up else "B",
     }
+
+
+def _values(figures: Mapping[str, Any]) -> dict[str, float]:
+    """The figures that there are, the infinite ones among them."""
+    infinite = dict.fromkeys(figures.get("infinite", ()), math.inf)
+    return {name: value for name, value in figures["per_image"].items() if value is not None} | infinite
+
+
+def _with_infinite(differences: Sequence[float]) -> list[float] | None:
+    return bootstrap_interval([max(-_HUGE, min(_HUGE, value)) for value in differences])
+
+
+def _higher(interval: Sequence[float] | None) -> str | None:
+    if interval is None or interval[0] <= 0 <= interval[1]:
+        return None
+    return "A" if interval[0] > 0 else "B"
 
 
 def compare_evaluations(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

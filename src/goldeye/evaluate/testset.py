@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from goldeye import __version__
 from goldeye.dataset.groups import Dataset
-from goldeye.degrade import degrade_folder, get_pipeline
-from goldeye.errors import InvalidInput, some
+from goldeye.degrade import Pipeline, degrade_picture, get_pipeline
+from goldeye.errors import GoldeyeError, InvalidInput, some
 from goldeye.evaluate.made import MadePictures, key_of, pictures_by_name
-from goldeye.evaluate.multi_gt import dataset_targets
+from goldeye.evaluate.multi_gt import crops_to, dataset_targets
 from goldeye.evaluate.settings import SetEntry, folder_name, located
-from goldeye.files import sha256, write_text
-from goldeye.images import image_size, read_image
+from goldeye.files import sha256
+from goldeye.images import image_size, read_image, to_float, to_uint8
 from goldeye.images.match import match_pictures
 
 GT, LR = "_gt", "_lr"
@@ -23,12 +25,14 @@ GT, LR = "_gt", "_lr"
 
 @dataclass(frozen=True)
 class Case:
-    """One picture of a set. `size` (height, width) is that of the GT, which may be smaller than the HR file.
+    """One picture of a set. `size` (height, width) is that of the GT, which may be smaller than the HR file; `number`
+    is its place in the set, from which a degradation draws.
 
     `targets` are the pictures that results are compared with in a dataset, empty elsewhere.
     """
 
     name: str
+    number: int
     hr: Path
     size: tuple[int, int]
     lr: Path | None = None
@@ -37,7 +41,10 @@ class Case:
 
 @dataclass
 class PictureSet:
-    """A checked set. `place` fills `gt` and `lr`; `lr` is None where the set has no LR pictures."""
+    """A checked set. `place` fills `gt` and `lr`; `lr` is None where the set has no LR pictures.
+
+    `without_lr` tells why a picture has none though the set has.
+    """
 
     entry: SetEntry
     cases: dict[str, Case]
@@ -45,7 +52,8 @@ class PictureSet:
     scale: int
     dataset: Path | None
     against: str
-    excluded: list[dict[str, str]]
+    excluded: list[dict[str, Any]]
+    without_lr: dict[str, str] = field(default_factory=dict)
     gt: MadePictures = field(init=False)
     lr: MadePictures | None = field(init=False, default=None)
 
@@ -53,45 +61,63 @@ class PictureSet:
     def has_lr(self) -> bool:
         return self.entry.lr is not None or self.entry.degradation is not None
 
-    def place(self) -> None:
-        """Copy or crop the GT, and copy or make the LR pictures; those that are there already stay."""
+    def place(self) -> list[dict[str, str]]:
+        """Copy or crop the GT, and copy or make the LR pictures; those that are there already stay.
+
+        Returns {"input", "error", "name"} of damaged pictures: without its GT a picture leaves the set, without its LR
+        picture it has only finished results.
+        """
+        failed = []
         self.gt = MadePictures(self.folder / GT)
         keys = {name: key_of([sha256(case.hr), case.size]) for name, case in self.cases.items()}
         for name in self.gt.start(keys):
             case = self.cases[name]
-            if image_size(case.hr) == case.size:
-                self.gt.copy(name, keys[name], case.hr)
-            else:
-                height, width = case.size
-                self.gt.write(name, keys[name], read_image(case.hr)[:height, :width])
+            try:
+                if image_size(case.hr) == case.size:
+                    self.gt.copy(name, keys[name], case.hr)
+                else:
+                    height, width = case.size
+                    self.gt.write(name, keys[name], read_image(case.hr)[:height, :width])
+            except GoldeyeError as error:
+                failed.append({"input": str(case.hr), "error": error.message, "name": name})
+                self.excluded.append({"name": name, "reason": error.message, "failed": True})
+                del self.cases[name]
         if self.has_lr:
-            made = self._degraded() if self.entry.degradation is not None else {}
-            sources = {name: case.lr or made[name] for name, case in self.cases.items()}
             self.lr = MadePictures(self.folder / LR)
-            keys = {name: key_of(sha256(source)) for name, source in sources.items()}
+            keys = {name: self._lr_key(case) for name, case in self.cases.items()}
             for name in self.lr.start(keys):
-                self.lr.copy(name, keys[name], sources[name])
+                case = self.cases[name]
+                try:
+                    if case.lr is not None:
+                        self.lr.copy(name, keys[name], case.lr)
+                    else:
+                        self._degrade(case, keys[name])
+                except GoldeyeError as error:
+                    failed.append({"input": str(case.lr or case.hr), "error": error.message, "name": name})
+                    self.without_lr[name] = error.message
+        return failed
 
-    def _degraded(self) -> dict[str, Path]:
-        """{name: LR picture} as `goldeye degrade` makes them of the GT pictures; others are thrown away."""
-        assert self.entry.degradation is not None
-        output, state = self.folder / "_degraded", self.folder / "_degraded" / "gt.sha256"
-        key = key_of({name: self.gt.row(name)["sha256"] for name in self.cases})
-        if output.is_dir() and (not state.is_file() or state.read_text(encoding="utf-8") != key):
-            shutil.rmtree(output)
-        write_text(state, key)
-        found = degrade_folder(
-            self.gt.folder, output, preset=self.entry.degradation, scale=self.scale, seed=self.entry.seed
-        )
-        if found.failed:
-            raise InvalidInput(f"In the set '{self.entry.name}': {found.failed[0]['error']}")
-        return {name: output / f"{name}.png" for name in self.cases}
+    def _lr_key(self, case: Case) -> str:
+        """What an LR picture depends on."""
+        if case.lr is not None:
+            return key_of(sha256(case.lr))
+        pipeline = get_pipeline(self.entry.degradation or "").model_dump(mode="json")
+        gt = self.gt.row(case.name)["sha256"]
+        return key_of([gt, pipeline, self.scale, self.entry.seed, case.number, __version__])
+
+    def _degrade(self, case: Case, key: str) -> None:
+        """Make an LR picture as `goldeye degrade` does of the set's HR pictures."""
+        assert self.lr is not None
+        pipeline = get_pipeline(self.entry.degradation or "")
+        rng = np.random.default_rng([self.entry.seed, case.number])
+        lr, _ = degrade_picture(to_float(read_image(self.gt.path(case.name))), pipeline, rng, self.scale)
+        self.lr.write(case.name, key, to_uint8(lr))
 
     def data_key(self, name: str) -> list[Any]:
         """What the figures of a picture depend on beside the result."""
         case = self.cases[name]
         targets = {slot: sha256(path) for slot, path in case.targets.items()}
-        lr = self.lr.row(name)["sha256"] if self.lr is not None else None
+        lr = self.lr.row(name)["sha256"] if self.lr is not None and name not in self.without_lr else None
         return [self.gt.row(name)["sha256"], lr, targets]
 
     def described(self) -> dict[str, Any]:
@@ -116,7 +142,8 @@ def load_set(entry: SetEntry, output: Path, *, scale: int, base: Path) -> Pictur
                 entry = entry.model_copy(update={"degradation": str(located(base, entry.degradation))})
             get_pipeline(entry.degradation or "").check_scale(scale)
         dataset = None if entry.dataset is None else located(base, entry.dataset)
-        against, excluded = entry.against or "positives", []
+        against = entry.against or "positives"
+        excluded: list[dict[str, Any]] = []
         if dataset is not None:
             opened = Dataset.open(dataset, entry.split)
             targets = dataset_targets(opened, against)
@@ -134,8 +161,8 @@ def load_set(entry: SetEntry, output: Path, *, scale: int, base: Path) -> Pictur
         if entry.lr is not None:
             hr, lr = _matched(hr, None if entry.hr is None else located(base, entry.hr), located(base, entry.lr), scale)
         cases = {
-            name: Case(name, path, _size(path, lr.get(name), entry, scale), lr.get(name), targets.get(name, {}))
-            for name, path in sorted(hr.items())
+            name: Case(name, number, path, _size(path, lr.get(name), entry, scale), lr.get(name), targets.get(name, {}))
+            for number, (name, path) in enumerate(hr.items())
         }
         if dataset is not None:
             for case in cases.values():
@@ -164,13 +191,13 @@ def _size(hr: Path, lr: Path | None, entry: SetEntry, scale: int) -> tuple[int, 
     height, width = image_size(hr)
     if lr is not None:
         rows, columns = (side * scale for side in image_size(lr))
-        if not (0 <= height - rows < scale and 0 <= width - columns < scale):
+        if not crops_to((height, width), (rows, columns), scale):
             raise InvalidInput(
                 f"'{lr}' has {_words(lr)} pixels, which times {scale} is not the size of '{hr}', {width}x{height}."
             )
         return rows, columns
     if entry.degradation is not None:
-        if min(height, width) < scale:
+        if min(height - height % scale, width - width % scale) < Pipeline.MIN_SIDE:
             raise InvalidInput(f"'{hr}' has {width}x{height} pixels, too few for the scale {scale}.")
         return height - height % scale, width - width % scale
     return height, width

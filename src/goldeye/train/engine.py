@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -16,6 +17,8 @@ from goldeye.devices import choose_device
 from goldeye.errors import InvalidInput
 
 M = TypeVar("M", bound=nn.Module)
+# It tells at every run which precision it was asked for.
+logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 _PATIENCE = timedelta(days=1)  # for the process that validates, or that writes a checkpoint to a slow disk
 _LAG = 4  # steps that a GPU may be behind before what it found out is waited for

@@ -54,9 +54,11 @@ function differenceCell(rows, metric, a, b) {
   const turn = row.a === a ? 1 : -1;
   const ends = row.ci95 && (turn > 0 ? row.ci95 : [-row.ci95[1], -row.ci95[0]]);
   const wins = turn > 0 ? row.win_rate : 1 - row.win_rate;
-  cell.append(shown(metric, turn * row.mean, true));
+  cell.append(shown(metric, row.mean === null ? null : turn * row.mean, true));
   if (ends) cell.append(words("small", `${shown(metric, ends[0], true)} to ${shown(metric, ends[1], true)}`));
-  cell.append(words("small", `better on ${Math.round(100 * wins)} % of ${row.n}`));
+  const infinite = row.infinite ? `, ${row.infinite} infinite` : "";
+  const better = data.metrics[metric].higher_is_better === null ? "higher" : "better";
+  cell.append(words("small", `${better} on ${Math.round(100 * wins)} % of ${row.n}${infinite}`));
   if (row.better) cell.className = row.better === a ? "better" : "worse";
   return cell;
 }
@@ -77,7 +79,7 @@ function showPictures() {
   listed = [...one.pictures];
   if (metric) listed.sort((a, b) => spread(b, metric) - spread(a, metric));
   else listed.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
-  const fewer = listed.length < one.total ? `${listed.length} of ${one.total} pictures: those that differed most.` : "";
+  const fewer = listed.length < one.total ? `${listed.length} of ${one.total} pictures: those that differed most${data.sort ? ` in ${data.metrics[data.sort].name}` : ""}.` : "";
   at("how-many").textContent = fewer;
   at("how-many").hidden = !fewer;
   at("pictures").replaceChildren(...listed.map((picture, place) => card(picture, metric || data.sort, place)));
@@ -97,10 +99,11 @@ function card(picture, metric, place) {
   crops.append(whole(picture, place));
   const figures = metric ? (picture.figures[metric] ?? {}) : {};
   const there = Object.values(figures).filter((value) => value !== null);
-  const best = there.length < 2 ? null : data.metrics[metric ?? ""].higher_is_better ? Math.max(...there) : Math.min(...there);
+  const higher = metric && data.metrics[metric].higher_is_better;
+  const best = there.length < 2 || higher === null ? null : higher ? Math.max(...there) : Math.min(...there);
   for (const layer of picture.layers) {
     const caption = words("figcaption", layer.title);
-    if (layer.model && metric) {
+    if (layer.kind === "model" && metric) {
       const value = figures[layer.title];
       caption.append(words("span", `${data.metrics[metric].name} ${shown(metric, value)}`, value !== null && value === best ? "value best" : "value"));
     }
@@ -165,12 +168,14 @@ async function show(crop = null) {
   at("flip").hidden = slider;
   flip(false);
   if (slider) sides(picture);
-  const layers = slider ? [at("left").value, at("right").value].map((title) => named(picture, title)) : picture.layers;
-  const gt = named(picture, "GT");
+  const layers = slider ? ["left", "right"].map((side) => picture.layers[Number(at(side).value)]) : picture.layers;
+  const gt = picture.layers[reference(picture)];
+  at("flip").textContent = `Flip to ${gt.title}`;
+  at("flip").title = `Show the ${gt.title} instead (hold the space bar)`;
   const fresh = layers.map(() => new Pane());
   const loaded = await Promise.all(layers.map((/** @type {any} */ layer) => Pane.load(
     slider || layer === gt ? [layer.source] : [layer.source, gt.source],
-    slider || layer === gt ? [layer.title] : [layer.title, "GT"],
+    slider || layer === gt ? [layer.title] : [layer.title, gt.title],
   )));
   if (mine !== turn) return;
   panes = fresh;
@@ -194,20 +199,23 @@ async function show(crop = null) {
   }
 }
 
-/** @param {any} picture @param {string} title */
-function named(picture, title) {
-  return picture.layers.find((/** @type {any} */ layer) => layer.title === title) ?? picture.layers[0];
+/** Where among the layers the picture stands that others flip to. @param {any} picture */
+function reference(picture) {
+  return Math.max(0, picture.layers.findIndex((/** @type {any} */ layer) => layer.kind === "gt"));
 }
 
 /** The two pictures of the slider; those chosen before where this picture has them. @param {any} picture */
 function sides(picture) {
-  const titles = picture.layers.map((/** @type {any} */ layer) => layer.title);
-  const models = picture.layers.filter((/** @type {any} */ layer) => layer.model).map((/** @type {any} */ layer) => layer.title);
-  const usual = models.length > 1 ? [models[0], models[models.length - 1]] : [models[0] ?? "GT", "GT"];
+  /** @type {any[]} */
+  const all = picture.layers;
+  const models = all.flatMap((layer, i) => layer.kind === "model" ? [i] : []);
+  const gt = reference(picture);
+  const usual = models.length > 1 ? [models[0], models[models.length - 1]] : [models[0] ?? gt, gt];
   ["left", "right"].forEach((side, i) => {
-    const before = at(side).value;
-    fill(at(side), titles.map((/** @type {string} */ title) => [title, title]));
-    at(side).value = titles.includes(before) ? before : usual[i];
+    const before = at(side).selectedOptions[0]?.textContent;
+    const same = all.findIndex((layer) => layer.title === before);
+    fill(at(side), all.map((layer, place) => [String(place), layer.title]));
+    at(side).value = String(same < 0 ? usual[i] : same);
   });
 }
 
