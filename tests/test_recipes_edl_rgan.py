@@ -118,6 +118,7 @@ EDL_PARAMETERS = {4: 16_729_694, 1: 16_723_907 + 9 * 3_523}
 TABLE_VII = {"single": 16_697_987 + 3 * 3_523, "dual": 16_697_987 + 6 * 3_523}
 
 
+@pytest.mark.slow
 def test_full_networks_have_the_papers_sizes_and_take_the_crops() -> None:
     seen: set[tuple[str, str, str | None]] = set()
     for name in DISTINCT:

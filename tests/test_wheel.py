@@ -13,16 +13,22 @@ from pathlib import Path
 import pytest
 
 import goldeye
-from conftest import missing
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCE = REPOSITORY / "src"
 
 
+def _missing(reason: str) -> None:
+    """Skip with a reason; fail where nothing may be missing (two folders have a conftest, so none is imported here)."""
+    if os.environ.get("GOLDEYE_REQUIRE_ALL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("hatchling") is None:
-        missing("hatchling, which builds the wheel, is not installed")
+        _missing("hatchling, which builds the wheel, is not installed")
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)

@@ -352,6 +352,7 @@ def test_damaged_checkpoints_are_named_and_never_outlive_good_ones(photos, datas
     assert (run / "metrics.jsonl").read_text() == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_with_workers_saves(photos, dataset, tmp_path):
     """A terminal sends Ctrl-C to the workers, too."""
     from goldeye.config import to_yaml

@@ -48,19 +48,8 @@ class AdaTargetMethod(Method):
         return [self.generator, self.mover.trained]
 
 
-class AdaTargetGanMethod(GanMethod):
+class AdaTargetGanMethod(AdaTargetMethod, GanMethod):
     """The GAN stage: the same pixel term; the perceptual and adversarial terms see the SR as it is."""
-
-    def __init__(self, config: TrainConfig, engine: Engine) -> None:
-        super().__init__(config, engine)
-        self.mover = Mover(config, engine)
-        self.trained["locnet"] = self.mover.trained
-
-    def pixel_value(self, sr: Tensor, gt: Tensor) -> Tensor:
-        return super().pixel_value(self.mover(sr, gt), gt)
-
-    def learning_from_terms(self) -> list[Trained]:
-        return [self.generator, self.mover.trained]
 
 
 def patch_sizes(network: NetworkConfig, crop: int) -> tuple[int, int]:
