@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -17,8 +18,8 @@ from goldeye.devices import choose_device
 from goldeye.errors import InvalidInput
 
 M = TypeVar("M", bound=nn.Module)
-# It tells at every run which precision it was asked for.
-logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
+# It tells at every run which precision and which processes it was asked for.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 _PATIENCE = timedelta(days=1)  # for the process that validates, or that writes a checkpoint to a slow disk
 _LAG = 4  # steps that a GPU may be behind before what it found out is waited for
@@ -165,5 +166,6 @@ def _one_of_many(chosen: torch.device, precision: str) -> Fabric:
     fabric = Fabric(
         accelerator=chosen.type, devices=here, num_nodes=nodes, strategy="ddp", precision=_PRECISION[precision]
     )
+    warnings.filterwarnings("ignore", message=".*all_gather is deprecated", category=FutureWarning)  # Fabric's own call
     fabric.launch()
     return fabric
