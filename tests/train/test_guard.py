@@ -159,3 +159,22 @@ def test_memory_that_does_not_suffice_is_one_sentence(
     assert "data.batch" in (caught.value.hint or "")
     config = load_recipe("tiny/rrdb-pretrain", [*SETTINGS, f"data.path={photos}"])
     assert any("lower data.batch" in problem for problem in dry_run(config, "cpu")["problems"])
+
+
+def test_pictures_out_of_all_bounds_are_not_learnt_from(photos: Path, tmp_path: Path) -> None:
+    """Every number is finite, and still nothing is left of the run: the negative term has no lower bound."""
+    config = load_recipe("tiny/rrdb-pretrain", [*SETTINGS, f"data.path={photos}", "nonfinite.action=stop"])
+    torch.manual_seed(0)
+    method = METHODS["pixel"](config, Engine("cpu"))
+    batch = {"lr": torch.rand(2, 3, 4, 4), "gt": torch.rand(2, 3, 16, 16)}
+    assert not method.step([batch])["nonfinite"]
+    with torch.no_grad():
+        method.generator.network.get_parameter("conv_last.bias").fill_(10.4)
+    assert not method.step([batch])["nonfinite"]  # about 10 off, less half a picture
+    with torch.no_grad():
+        method.generator.network.get_parameter("conv_last.bias").fill_(12)
+    before = {key: value.clone() for key, value in method.generator.network.state_dict().items()}
+    values = method.step([batch])
+    assert values["nonfinite"]
+    assert values["loss"].isfinite()
+    assert all(torch.equal(value, before[key]) for key, value in method.generator.network.state_dict().items())

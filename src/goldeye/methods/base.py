@@ -23,6 +23,10 @@ from goldeye.train.engine import Engine
 
 Batch = dict[str, Tensor]
 
+# A pixel term above this, of pictures in [0, 1], is a run that has left them for good: HGGT's negative term has no
+# lower bound, and can push the weights away for many steps before anything is infinite.
+RUNAWAY = 10.0
+
 
 @dataclass(frozen=True)
 class Term:
@@ -151,12 +155,14 @@ class Method:
         """One update from `batches`, whose gradients are averaged; no value is waited for.
 
         Returns each term's contribution (|weight| * value), the loss, the discriminator's terms, and "nonfinite" (1
-        where an update was left out: that network's weights and buffers are what they were).
+        where an update was left out: that network's weights and buffers are what they were). The generator's is left
+        out, too, where the pixel term says that its pictures have run away.
         """
         for trained in self.trained.values():
             trained.begin()
         rows: list[dict[str, Tensor]] = []
         fakes: list[Tensor] = []
+        runaway: list[Tensor] = []
         for batch in batches:
             output = self.generate(batch)
             terms = self.generator_terms(batch, output)
@@ -164,9 +170,11 @@ class Method:
             self.engine.backward(loss / len(batches))
             rows.append({name: abs(term.weight) * term.value.detach() for name, term in terms.items()})
             rows[-1]["loss"] = loss.detach()
+            runaway.append(terms["pixel"].value.detach() > RUNAWAY)
             fakes.append(output.sr.detach())
         values = _means(rows)
-        bad = torch.stack([trained.update(values["loss"]) for trained in self.learning_from_terms()]).any()
+        watched = values["loss"].masked_fill(torch.stack(runaway).any(), torch.inf)
+        bad = torch.stack([trained.update(watched) for trained in self.learning_from_terms()]).any()
         if self.averaged is not None:
             self.averaged.update(self.generator.network)
         judged, bad_judge = self.discriminator_step(batches, fakes)

@@ -45,7 +45,8 @@ class Watch:
                 self._keep(step, batches)
                 if self.in_a_row >= self._limit:
                     kept = f"the batches are in '{self._run / 'nonfinite'}'"
-                    raise TooManyNonFinite(step, f"loss or gradient not finite {self.in_a_row} times in a row; {kept}")
+                    what = "loss or gradient not finite, or the pictures out of all bounds,"
+                    raise TooManyNonFinite(step, f"{what} {self.in_a_row} times in a row; {kept}")
                 continue
             self.in_a_row = 0
             if values:
