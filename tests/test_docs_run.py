@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -273,6 +274,7 @@ def serve_once(words: list[str]) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("Serving "), words
+        time.sleep(1)  # nobody is faster
         process.send_signal(signal.SIGINT)
         process.stdout.read()
         assert process.wait(30) == 130, words

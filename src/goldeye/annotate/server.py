@@ -49,8 +49,9 @@ def serve(
                 f"--trusted-proxy takes an address or network such as 10.0.0.2, not '{proxy}'."
             ) from error
     with _listen(host, port) as listener:
+        server = _server(app, trusted_proxies)  # before anybody is told, and may answer with Ctrl-C
         ready(_base_url(listener))
-        _server(app, trusted_proxies).run(sockets=[listener])
+        server.run(sockets=[listener])
 
 
 @contextmanager
