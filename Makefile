@@ -30,8 +30,12 @@ demo: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --durations=10
 
+# These need no more than a core each, and no port or memory of their own: two at a time.
+SIDE_BY_SIDE := tests/degrade tests/train tests/test_reproduction.py tests/test_recipes_edl_rgan.py
+
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m slow --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n $(TEST_WORKERS) --dist loadfile --durations=10 $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m slow --durations=10 $(SIDE_BY_SIDE:%=--ignore=%)
 
 lint: $(STAMP)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
