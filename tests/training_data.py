@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 VOTES = {
     # original pictures differ per group; slot 01, 02, 03; three voters each
@@ -13,8 +14,8 @@ VOTES = {
 }
 
 
-def noisy(seed: int, size: int = 40) -> np.ndarray:
-    """A smooth picture with texture, uint8 (size, size, 3)."""
+def noisy(seed: int, size: int = 40, cells: int = 5) -> npt.NDArray[np.uint8]:
+    """`cells` x `cells` patches of colour with texture, uint8 (size, size, 3)."""
     rng = np.random.default_rng(seed)
-    coarse = rng.uniform(0, 255, (5, 5, 3)).repeat(size // 5, axis=0).repeat(size // 5, axis=1)
+    coarse = rng.uniform(0, 255, (cells, cells, 3)).repeat(size // cells, axis=0).repeat(size // cells, axis=1)
     return np.clip(coarse + rng.normal(0, 12, coarse.shape), 0, 255).astype(np.uint8)

@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given
@@ -40,6 +40,7 @@ from goldeye.train.engine import Engine
 from goldeye.train.logging import read_metrics
 from goldeye.train.loop import train
 from goldeye.train.plan import dry_run
+from training_data import noisy
 
 STAGES = ("tiny/adatarget-locnet", "tiny/adatarget-pixel", "tiny/adatarget-gan", "tiny/adatarget-positive")
 RRDB = "generator.settings={num_feat: 8, num_block: 1, num_grow_ch: 4}"
@@ -61,18 +62,14 @@ PINNED = {
 }
 
 
-def noisy(seed: int, size: int = 64) -> npt.NDArray[np.uint8]:
-    """A picture with edges and texture."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.uniform(0, 255, (8, 8, 3)).repeat(size // 8, axis=0).repeat(size // 8, axis=1)
-    return np.clip(coarse + rng.normal(0, 12, coarse.shape), 0, 255).astype(np.uint8)
+picture = partial(noisy, size=64, cells=8)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for number in range(3):
-        write_image(folder / f"{number}.png", noisy(number))
+        write_image(folder / f"{number}.png", picture(number))
     return folder
 
 
@@ -85,7 +82,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("a", "b"):
         seed = ord(name)
         writer.add(
-            name, noisy(seed), {"01": noisy(seed + 9)}, source=f"{name}.png", source_sha256="", y=0, x=0, scores={}
+            name, picture(seed), {"01": picture(seed + 9)}, source=f"{name}.png", source_sha256="", y=0, x=0, scores={}
         )
     writer.finish({"a.png": "train", "b.png": "train"})
     for name in ("a", "b"):

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from goldeye.errors import InvalidInput, some
+from goldeye.evaluate.pairing import by_name
 from goldeye.files import atomic_path, read_rows, sha256, write_lines
 from goldeye.images import Picture, find_images, read_image, write_image
 
@@ -128,13 +129,4 @@ def pictures_by_name(folder: Path, suffix: str = "") -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise InvalidInput(f"There is no folder '{folder}'.")
-    found: dict[str, Path] = {}
-    for path in find_images(folder):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if not stem.endswith(suffix):
-            continue
-        name = stem.removesuffix(suffix)
-        if name in found:
-            raise InvalidInput(f"'{found[name]}' and '{path}' have the same name.")
-        found[name] = path
-    return found
+    return by_name(folder, suffix)[0]

@@ -43,11 +43,11 @@ def pair_pictures(
     lr_suffix: str,
 ) -> Pairing:
     """Which pictures `evaluate_folder` measures, by the rules it tells; InvalidInput when no names agree."""
-    results, unnamed = _by_name(sr, suffix)
+    results, unnamed = by_name(sr, suffix)
     targets: dict[str, dict[str, Path]] | None = None
     compared_with = "the picture of the same name"
     if gt is not None:
-        targets = {name: {"gt": path} for name, path in _by_name(gt, "")[0].items()}
+        targets = {name: {"gt": path} for name, path in by_name(gt, "")[0].items()}
     elif dataset is not None:
         targets, compared_with = dataset_targets(Dataset.open(dataset, split), against), AGAINST[against]
     pairing = Pairing(results, targets, {}, compared_with, excluded=[*unnamed])
@@ -71,7 +71,7 @@ def pair_pictures(
         else:
             pairing.names.append(name)
     if lr is not None:
-        pairing.inputs = _by_name(lr, lr_suffix)[0]
+        pairing.inputs = by_name(lr, lr_suffix)[0]
         if not any(name in pairing.inputs for name in common):
             raise InvalidInput(
                 f"No picture of '{lr}' has the name of a result in '{sr}'.",
@@ -80,8 +80,8 @@ def pair_pictures(
     return pairing
 
 
-def _by_name(folder: Path, suffix: str) -> tuple[dict[str, Path], list[dict[str, str]]]:
-    """{relative path without ending and suffix: picture}, and what lacks the suffix."""
+def by_name(folder: Path, suffix: str) -> tuple[dict[str, Path], list[dict[str, str]]]:
+    """{relative path without ending and suffix: picture}, and what lacks the suffix; InvalidInput for two of a name."""
     found: dict[str, Path] = {}
     excluded = []
     for path in find_images(folder):

@@ -117,7 +117,7 @@ class Method:
         # The average is made before anything may wrap the network, so that its keys are the network's own.
         self.averaged = AveragedWeights(engine.place(generator), config.ema) if config.ema else None
         self.generator = Trained(generator, config.optimizer, engine, clip=config.optimizer.clip)
-        # In the order of their updates; those before the discriminator learn from the generator's loss.
+        # Everything with weights to train; a step updates `learning_from_terms`, then the discriminator.
         self.trained: dict[str, Trained] = {"generator": self.generator}
 
     def build_generator(self) -> nn.Module:

@@ -134,9 +134,7 @@ def _note(problems: list[str], check: Callable[[], T]) -> T | None:
     try:
         return check()
     except torch.OutOfMemoryError:
-        problems.append(
-            "A step does not fit into the memory: lower data.batch (accumulate makes up for it) or data.crop."
-        )
+        problems.append(f"A step does not fit into the memory: {_SMALLER}.")
         return None
     except GoldeyeError as error:
         problems.append(f"{error.message} {error.hint}" if error.hint else error.message)
