@@ -415,6 +415,26 @@ def test_sharpening_is_an_option(tmp_path: Path) -> None:
     assert (lr != PRESETS["real-esrgan"].apply(rough, plain)).any()
 
 
+def test_a_mixture_draws_one_of_its_pipelines(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.yaml"
+    path.write_text("mixture: {hggt: 0.75, bicubic: 0.25}")
+    mixed = get_pipeline(str(path))
+    drawn = [mixed.draw(np.random.default_rng([4, n])) for n in range(DRAWS)]
+    clean = sum(parameters["steps"] == [{"step": "bicubic"}] for parameters in drawn)
+    share(clean, DRAWS, 0.25)
+    others = [parameters for parameters in drawn if parameters["steps"] != [{"step": "bicubic"}]]
+    assert all([step["step"] for step in one["steps"]][-1] == "resize_to_output" for one in others)
+    gt = np.random.default_rng(0).random((32, 32, 3), dtype=np.float32)
+    np.testing.assert_array_equal(mixed.apply(gt, others[0]), PRESETS["hggt"].apply(gt, others[0]))
+
+
+def test_the_bundled_models_mixture() -> None:
+    """Half HGGT's order of the code, three tenths the paper's (noise and JPEG last), a fifth clean."""
+    last = Counter(steps[-1]["step"] for steps in draws("goldeye"))
+    for step, probability in (("resize_to_output", 0.5), ("jpeg", 0.3), ("bicubic", 0.2)):
+        share(last[step], DRAWS, probability)
+
+
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_a_preset_written_as_yaml_is_the_preset(tmp_path: Path, name: str) -> None:
     path = tmp_path / "copy.yaml"
@@ -440,6 +460,11 @@ def test_a_preset_written_as_yaml_is_the_preset(tmp_path: Path, name: str) -> No
             " plateau_beta: [2, 3]}, {step: bicubic}]",
             "holds 1",
         ),
+        ("mixture: {hggt: 0.5, bicubic: 0.4}", "sum to 1"),
+        ("mixture: {hggt: 0.5, bicubik: 0.5}", "Did you mean 'bicubic'"),
+        ("mixture: {hggt: 0.5, hggt-enhance-blur: 0.5}", "keeps_size"),
+        ("mixture: {hggt: 0.5, bsrgan: 0.5}", "scales"),
+        ("mixture: {hggt: 1}\nsteps: [{step: bicubic}]", "not both"),
     ],
 )
 def test_wrong_files(tmp_path: Path, text: str, names: str) -> None:

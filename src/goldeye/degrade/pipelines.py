@@ -64,8 +64,15 @@ Step = Annotated[_Plain | RandomOrder, Field(discriminator="step")]
 _APPLY = steps.APPLY | bsrgan.APPLY | noise_bank.APPLY
 
 
+class Share(Strict):
+    """One pipeline of a mixture, drawn with probability `share`."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    pipeline: Pipeline
+
+
 class Pipeline(Strict):
-    """Steps in order, then rounding to 8 bit.
+    """Steps in order, then rounding to 8 bit; or a mixture of pipelines, one of which is drawn for each sample.
 
     With `keeps_size` the output has the GT's size (enhancer training); with `sharpen` the LR picture is made from the
     GT after unsharp masking (Real-ESRGAN); `scales` names the only scales that the pipeline is defined for.
@@ -77,10 +84,26 @@ class Pipeline(Strict):
     keeps_size: bool = False
     sharpen: bool = False
     scales: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] = ()
+    mixture: tuple[Share, ...] = ()
+
+    @model_validator(mode="after")
+    def _mixes_what_goes_together(self) -> Self:
+        if not self.mixture:
+            return self
+        if self.steps:
+            raise ValueError("a pipeline has 'steps' or a 'mixture', not both")
+        if not math.isclose(sum(part.share for part in self.mixture), 1, abs_tol=1e-6):
+            raise ValueError("the shares of a 'mixture' sum to 1")
+        for key in ("keeps_size", "sharpen", "scales"):
+            if any(getattr(part.pipeline, key) != getattr(self, key) for part in self.mixture):
+                raise ValueError(f"all pipelines of a 'mixture', and the mixture itself, have the same '{key}'")
+        return self
 
     @model_validator(mode="after")
     def _reaches_the_output_size(self) -> Self:
+        if self.mixture:
+            return self
         ends = 0
         resized = False
         for step in self.steps:
@@ -107,6 +130,9 @@ class Pipeline(Strict):
     def draw(self, rng: np.random.Generator, scale: int = 4) -> Parameters:
         """Parameters of one sample, as JSON: {"scale", "steps": [{"step", …}, …]}; the scale is 1 with `keeps_size`."""
         self.check_scale(scale)
+        if self.mixture:
+            number = rng.choice(len(self.mixture), p=[part.share for part in self.mixture])
+            return self.mixture[number].pipeline.draw(rng, scale)
         sample = Sample(1 if self.keeps_size else scale, [{"step": "sharpen"}] if self.sharpen else [])
         for step in self.steps:
             drawn = step.draw(rng, sample)

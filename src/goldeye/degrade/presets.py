@@ -9,7 +9,7 @@ from typing import Literal
 from goldeye.config import parse_yaml, validate
 from goldeye.degrade import ops
 from goldeye.degrade.bsrgan import CovarianceBlur, Halve, LevelNoise, MiddleResize
-from goldeye.degrade.pipelines import Pipeline, RandomOrder, Step
+from goldeye.degrade.pipelines import Pipeline, RandomOrder, Share, Step
 from goldeye.degrade.steps import (
     TORCH_MODES,
     Bicubic,
@@ -208,10 +208,26 @@ PRESETS = {
 }
 
 
+PRESETS["goldeye"] = Pipeline(
+    summary="the bundled models: HGGT's in both orders, and clean pictures",
+    mixture=tuple(
+        Share(share=share, pipeline=PRESETS[name])
+        for name, share in (("hggt", 0.5), ("hggt-jpeg-last", 0.3), ("bicubic", 0.2))
+    ),
+)
+
+
+def _preset(name: str) -> Pipeline:
+    if name not in PRESETS:
+        raise unknown_name("preset", name, PRESETS)
+    return PRESETS[name]
+
+
 def get_pipeline(name_or_path: str) -> Pipeline:
     """A preset by name, or a pipeline from a YAML file; InvalidInput in one sentence.
 
-    The file has the fields of `Pipeline`; with `extends: PRESET` only those that differ from the preset's.
+    The file has the fields of `Pipeline`; with `extends: PRESET` only those that differ from the preset's. A `mixture`
+    is {preset: share} there.
     """
     if name_or_path in PRESETS:
         return PRESETS[name_or_path]
@@ -222,8 +238,9 @@ def get_pipeline(name_or_path: str) -> Pipeline:
         raise InvalidInput(f"Pipeline file '{path}' does not exist.")
     values = parse_yaml(path.read_text(encoding="utf-8"), name_or_path)
     if "extends" in values:
-        name = str(values.pop("extends"))
-        if name not in PRESETS:
-            raise unknown_name("preset", name, PRESETS)
-        values = PRESETS[name].model_dump() | values
+        values = _preset(str(values.pop("extends"))).model_dump() | values
+    if isinstance(values.get("mixture"), dict):
+        values["mixture"] = [
+            {"share": share, "pipeline": _preset(name).model_dump()} for name, share in values["mixture"].items()
+        ]
     return validate(Pipeline, values, f"pipeline '{path}'")
