@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from goldeye.errors import InvalidInput, unknown_name
+from goldeye.networks.blocks import he_start
 
+_FOR_PRELU = (1 + 0.25**2) ** -0.5  # He's initialisation is for ReLU; PReLU starts with the slope 0.25
 _ACTIVATIONS = ("prelu", "relu", "leakyrelu")
 
 
@@ -51,6 +53,11 @@ class Compact(nn.Module):
         for channels in (num_in_ch, *[num_feat] * num_conv):
             layers += [nn.Conv2d(channels, num_feat, 3, padding=1), activation()]
         self.body = nn.Sequential(*layers, nn.Conv2d(num_feat, num_out_ch * scale**2, 3, padding=1))
+        # There is no skip inside: with torch's initialisation, which shrinks a signal, many convolutions hardly train.
+        *inner, last = [layer for layer in self.body if isinstance(layer, nn.Conv2d)]
+        for conv in inner:
+            he_start(conv, _FOR_PRELU)
+        he_start(last, 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         enlarged = F.interpolate(x, scale_factor=self.scale, mode="nearest")
