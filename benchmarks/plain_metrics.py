@@ -1,7 +1,9 @@
-"""PSNR, SSIM and NIQE as users of BasicSR run them, written plainly from the definitions; pictures are RGB uint8."""
+"""PSNR, SSIM and NIQE as users of BasicSR run them, and LPIPS as those of torchmetrics do, written plainly from the
+definitions and the manual; pictures are RGB uint8."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -45,6 +47,23 @@ def _ssim_plane(a: Any, b: Any) -> float:
         (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
     )
     return float(values.mean())
+
+
+def lpips(results: Path, truths: Path, border: int) -> float:
+    """Mean over two folders of pictures with the same names: decode a pair, make tensors, call, and the next one."""
+    import torch
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    metric = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
+
+    def tensor(path: Path) -> Any:
+        picture: Any = cv2.imread(str(path))
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)[border:-border, border:-border]
+        return torch.from_numpy(picture.transpose(2, 0, 1).copy()).float().div(255)[None]
+
+    with torch.no_grad():
+        values = [float(metric(tensor(path), tensor(truths / path.name))) for path in sorted(results.iterdir())]
+    return float(np.mean(values))
 
 
 def niqe(picture: Any, mean: Any, covariance: Any, window: Any) -> float:

@@ -76,6 +76,20 @@ def _quota(text: str | None) -> str | None:
     return text
 
 
+def _refuse_wrong(changes: dict[str, Any]) -> None:
+    """Name the option that cannot be, before anything is made."""
+    from pydantic import ValidationError
+
+    from goldeye.annotate.settings import AnnotationSettings
+
+    try:
+        AnnotationSettings(**{key: None if value == "none" else value for key, value in changes.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).removesuffix("_minutes").replace("_", "-")
+        raise InvalidInput(f"Invalid value for '--{option}': {first['msg']}, not {first['input']}.") from error
+
+
 @annotate_app.command("serve")
 def annotate_serve(
     dataset: Labelling,
@@ -131,6 +145,7 @@ def annotate_serve(
         "guideline": _absolute(guideline),
         "lr": _absolute(lr),
     }
+    _refuse_wrong({key: value for key, value in changes.items() if value is not None})
     address = Address(host, port, base_url, tuple(trusted_proxy or ()))
     if bool(from_) != (photos is not None):
         raise InvalidInput("--from NAME=DIR and --photos DIR go together: candidates and their originals.")
@@ -174,7 +189,7 @@ def annotate_invite(
     database: Database = None,
     base_url: BaseUrl = None,
     owner: Annotated[bool, typer.Option("--owner", help="An owner, who sees everything.")] = False,
-    quota: Annotated[int | None, typer.Option(min=1, help="Groups this person may do.")] = None,
+    quota: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Groups this person may do.")] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Replace the person's earlier link.")] = False,
     json_: Json = False,
 ) -> None:

@@ -29,7 +29,9 @@ def study_create(
     number: Annotated[
         int | None, typer.Option("-n", "--number", min=1, help="Pictures to draw (all; --mos: at most 100).")
     ] = None,
-    votes: Annotated[int | None, typer.Option(min=1, help="People who judge each item (12; --mos: 20).")] = None,
+    votes: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="People who judge each item (12; --mos: 20).")
+    ] = None,
     checks: Annotated[int | None, typer.Option(min=0, help="Attention checks (up to 4).")] = None,
     title: Annotated[str | None, typer.Option(help="What people are asked.")] = None,
     exclude: Annotated[
@@ -107,7 +109,7 @@ def study_results(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write results.json, csv files and a chart here, too.")
     ] = None,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for intervals; 0: none.")] = 1000,
+    bootstrap: Annotated[int, typer.Option(min=0, max=1_000_000, help="Resamples for intervals; 0: none.")] = 1000,
     exclude_failed: Annotated[
         bool, typer.Option("--exclude-failed", help="Leave out people who failed the checks or followed a side.")
     ] = False,

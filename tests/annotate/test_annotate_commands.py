@@ -215,10 +215,18 @@ def test_backup_by_command(dataset: Path, tmp_path: Path, capsys: pytest.Capture
     ("options", "sentence"),
     [
         (["--votes", "0"], "at least 1 vote"),
+        (["--votes", "5000"], "Invalid value for '--votes': Input should be less than or equal to 1000, not 5000."),
         (["--votes", "many"], "--votes takes a number or the word adaptive"),
-        (["--gold-rate", "0.9"], "less than or equal to 0.5"),
-        (["--order", "backwards"], "'random', 'disagreement'"),
+        (["--gold-rate", "5"], "Invalid value for '--gold-rate': Input should be less than or equal to 0.5, not 5.0."),
+        (["--gold-rate", "nan"], "Invalid value for '--gold-rate'"),
+        (["--repeat-rate", "-1"], "Invalid value for '--repeat-rate': Input should be greater than or equal to 0"),
+        (["--pass-mark", "0"], "Invalid value for '--pass-mark': Input should be greater than 0, not 0.0."),
+        (["--order", "backwards"], "Invalid value for '--order': Input should be 'random', 'disagreement'"),
+        (["--order", "none"], "Invalid value for '--order': Input should be 'random', 'disagreement'"),
+        (["--quota", "0"], "Invalid value for '--quota': Input should be greater than or equal to 1, not 0."),
+        (["--quota", "9" * 20], "Invalid value for '--quota': Input should be less than or equal to 1000000"),
         (["--quota", "few"], "--quota takes a number of groups, or the word none"),
+        (["--lease", "0"], "Invalid value for '--lease': Input should be greater than 0, not 0.0."),
         (["--lease", "inf"], "less than or equal to 10080"),
         (["--host", "0.0.0.0"], "needs --base-url"),
         (["--base-url", "ftp://x"], "--base-url takes an address"),
@@ -237,6 +245,21 @@ def test_serve_refuses(dataset: Path, capsys: pytest.CaptureFixture[str], option
     assert code == 2
     assert sentence in err
     assert "secret" not in err
+    assert len(err.splitlines()) <= 2, "a sentence and its hint"
+
+
+def test_wrong_options_are_named_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos, one = pictures(tmp_path / "photos"), pictures(tmp_path / "one", value=50)
+    code, _, err = call(
+        capsys, "annotate", tmp_path / "set", "--from", f"A={one}", "--photos", photos, "--quota", "0", "--port", 0
+    )
+    assert (code, "'--quota'" in err, (tmp_path / "set").exists()) == (2, True, False)
+
+
+def test_an_invited_persons_quota_has_the_servers_limits(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for quota, limit in (("0", "greater than or equal to 1"), ("9" * 20, "less than or equal to 1000000")):
+        code, _, err = call(capsys, "annotate", "invite", dataset, "Anna", "--quota", quota)
+        assert (code, "'--quota'" in err, limit in err, "Traceback" in err) == (2, True, True, False)
 
 
 @pytest.mark.parametrize("words", [("people",), ("pause", "Anna"), ("backup", "-o", "OUT"), ("invite", "Anna")])

@@ -178,6 +178,35 @@ def test_no_operation_ends_in_an_error_of_the_servers_at_length(desk: Desk) -> N
     call_everything(desk, 100)
 
 
+def test_without_a_session_that_alone_is_told(desk: Desk) -> None:
+    """Whether the request itself is right or wrong; only the one that begins a session is looked at."""
+    schema = schemathesis.openapi.from_dict(desk.app.openapi())
+    schema.app = desk.app
+    nobody = TestClient(desk.app, BASE, headers=OWN, raise_server_exceptions=False)
+
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if (operation.method, operation.path) == ("post", "/api/session"):
+            continue
+        right, wrong = (operation.as_strategy(mode) for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE))
+
+        @settings(
+            max_examples=6, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(case=right | wrong)
+        def call(case: schemathesis.Case) -> None:
+            answer = case.call(base_url=BASE, headers=OWN | {"Cookie": "", "Host": "localhost"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "no_session"), answer.text
+
+        call()
+    for path in ("/api/vote", "/api/next", "/api/previous", "/api/skip", "/api/feedback", "/api/owner/gold"):
+        for body in (b"{", b"[]", b"\xff\x00", b'{"position": -1}'):
+            assert nobody.post(path, content=body, headers={"Content-Type": "application/json"}).status_code == 401
+    assert nobody.get("/api/picture/a%20b/x").status_code == 401
+    assert nobody.post("/api/session", content=b"{").status_code == 422
+    assert [nobody.get(path).status_code for path in ("/api/vote", "/nowhere", "/static/none.js")] == [405, 404, 404]
+
+
 # In any order -----------------------------------------------------------------------------------------------------
 
 NAMES = st.sampled_from(["Ada", "Bo", "Cy", "Eve"])

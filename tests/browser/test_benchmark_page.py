@@ -235,3 +235,18 @@ def test_a_dataset_flips_to_what_its_figures_compare_with(browser: Browser, gold
     page.get_by_role("button", name=f"Flip to {first}").click()
     expect(view).to_have_attribute("alt", first)
     page.close()
+
+
+def test_no_model_is_the_best_against_negatives(browser: Browser, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.add_negatives("Far")
+    world.run()
+    page = browser.new_page()
+    page.goto((world.out / "index.html").as_uri())
+    for name, word in (("Drawn", "better"), ("Far", "higher")):
+        page.locator("#set").select_option(label=name)
+        page.locator("#difference-set").select_option(label=name)
+        expect(page.locator("#differences td small", has_text=f"{word} on")).to_have_count(6)
+        assert (page.locator(".picture .best").count() > 0) == (name == "Drawn")
+        assert name == "Drawn" or page.locator("#differences .better, #differences .worse").count() == 0
+    page.close()

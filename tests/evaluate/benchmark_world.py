@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,19 @@ class World:
             "sets": [{"name": "Drawn", "hr": "hr", "lr": "lr"}],
             "metrics": ["psnr", "ssim"],
         }
+
+    def add_negatives(self, name: str) -> None:
+        """A second set, a dataset whose one picture is compared with a negative; the models are networks now."""
+        content: dict[str, Any] = {"Picture_1": {"Name": "one", "File": "original", "Label": None}}
+        content |= {"Picture_2": {"Name": "one", "File": "01", "Label": "Negative"}}
+        images, labels = (self.folder / "data" / kind / "0-0" for kind in ("images", "labels"))
+        write_image(images / "original" / "one.png", drawn(0))
+        write_image(images / "01" / "one_01.png", drawn(0) + np.uint8(3))
+        (labels / "A").mkdir(parents=True)
+        (labels / "A" / "one.json").write_text(json.dumps(content), encoding="utf-8")
+        write_tiny(self.folder / "other.safetensors", 1)
+        self.config["models"][1:3] = [{"name": "other", "model": "other.safetensors"}]
+        self.config["sets"].append({"name": name, "dataset": "data", "against": "negatives", "lr": "lr"})
 
     @property
     def path(self) -> Path:

@@ -301,6 +301,30 @@ def test_several_sets_and_a_model_on_one_of_them(world: World) -> None:
     assert table["bicubic"][:2] == table["bicubic"][2:]
 
 
+def test_no_end_is_marked_against_negatives(world: World) -> None:
+    """Beside a set where it is: tables, page and verdicts, each set on its own."""
+    world.add_negatives("Far")
+    world.config["metrics"] = ["psnr", "artifact_energy", "colour_shift"]
+    document = world.run()
+    columns = figures_of(document)[0].columns
+    assert [column.words[-1] for column in columns if column.set == "Drawn"] == ["↑", "↓", "↓"]
+    assert [column.words for column in columns if column.set == "Far"] == ["PSNR", "artifact energy", "colour shift ↓"]
+    ranks = np.array([[cell.rank for cell in row.cells] for row in figures_of(document)[0].rows])
+    assert list(ranks.max(axis=0)) == [2, 2, 2, 0, 0, 2]
+    markdown, latex = ((world.out / f"table.{end}").read_text() for end in ("md", "tex"))
+    assert "| Far PSNR | Far artifact energy | Far colour shift ↓ |" in markdown
+    assert "Against negatives (Far) no end of a figure is better" in markdown
+    assert latex.count(r"\uparrow") == 1
+    far = [row for row in document["differences"] if row["set"] == "Far"]
+    assert {row["better"] for row in far if row["metric"] != "colour_shift"} == {None}
+    page = (world.out / "index.html").read_text()
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    assert [one["higher_is_better"]["psnr"] for one in data["sets"]] == [True, None]
+    assert [one["higher_is_better"]["colour_shift"] for one in data["sets"]] == [False, False]
+    definition = document["results"][-1]["metrics"]["psnr"]["definition"]
+    assert (document["results"][-1]["set"], definition["higher_is_better"]) == ("Far", None)
+
+
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 

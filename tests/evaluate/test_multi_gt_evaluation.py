@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from goldeye.dataset.groups import Dataset
 from goldeye.errors import InvalidInput
 from goldeye.evaluate.metrics import psnr, ssim
-from goldeye.evaluate.multi_gt import crops_to, dataset_targets, mean
-from goldeye.evaluate.run import evaluate_folder
+from goldeye.evaluate.multi_gt import crops_to, dataset_targets, direction, mean
+from goldeye.evaluate.run import compare_evaluations, evaluate_folder, evaluation_text
 from goldeye.images import Picture, read_image, write_image
 
 
@@ -106,6 +106,38 @@ def test_against_the_negatives(dataset: Path) -> None:
     assert result["metrics"]["psnr"]["per_image"] == pytest.approx({"g2": of_12, "g3": of_2})
     assert result["excluded"] == [{"name": "g1", "reason": "no negative candidate"}]
     assert result["metrics"]["psnr"]["definition"]["against"].startswith("the negative candidates")
+
+
+def test_no_end_is_better_against_negatives(dataset: Path) -> None:
+    """Farther from a negative may be better, or ruined: a figure has no direction then, and a comparison no winner."""
+    write_image(dataset.parent / "far" / "g2.png", flat(255))
+    write_image(dataset.parent / "far" / "g3.png", flat(255))
+    for against, up in (("negatives", None), ("original", True)):
+        near, far = (
+            evaluate_folder(
+                dataset.parent / name, dataset=dataset, metrics=["psnr", "artifact_energy", "noise"], against=against
+            )
+            for name in ("sr", "far")
+        )
+        definitions = {key: each["definition"] for key, each in near["metrics"].items()}
+        assert {key: each["higher_is_better"] for key, each in definitions.items()} == {
+            "psnr": up,
+            "artifact_energy": None if up is None else False,
+            "noise": None,
+        }
+        found = compare_evaluations(near, far)
+        assert (found["psnr"]["verdict"], found["psnr"]["win_rate"]) == ("A higher", 1)
+        assert found["psnr"]["better"] == (None if up is None else "A")
+        near["compare"] = {"with": "far", "metrics": found}
+        line = next(line for line in evaluation_text(near).splitlines() if "PSNR" in line and "A " in line)
+        assert line.endswith("A is higher" if up is None else "A is better")
+        assert ("better" in line) == (up is not None)
+    assert [direction(metric, "negatives") for metric in ("lpips", "fid", "niqe", "colour_shift")] == [
+        None,
+        None,
+        False,
+        False,
+    ]
 
 
 def test_what_compares_with_no_target_is_measured_once(dataset: Path) -> None:

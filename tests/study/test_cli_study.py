@@ -67,6 +67,41 @@ def test_from_creation_to_results(words, capsys):
         assert out.startswith(begin)
 
 
+def test_results_are_written_over_results_of_the_same_study_alone(words, capsys, tmp_path):
+    for name in ("study", "other"):
+        assert call(capsys, "study", "create", *words, "-o", name, "--votes", "1", "--checks", "0")[0] == 0
+        judge_all(Study.open(Path(name)), {"P": lambda group, order: {min(order): "Preferred"}})
+    fast = ["--bootstrap", "0"]
+
+    def written(study, output):
+        code, out, err = call(capsys, "study", "results", study, "-o", output, *fast)
+        if code:
+            assert (code, out, len(err.splitlines()) <= 2) == (2, "", True), err
+        return code == 0 or err
+
+    for name in ("empty", "full", "odd", "broken"):
+        Path(name).mkdir()
+    Path("file").write_text("mine")
+    for place in ("full/votes.csv", "full/notes.txt"):
+        Path(place).write_text("mine")
+    Path("odd/results.json").write_text("[1]")
+    Path("broken/results.json").write_text("{")
+    for name in ("file", "full", "odd", "broken", "A", "study"):
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert f"'{name}' is " in written("study", name)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert written("study", "empty") is True
+    assert written("study", "out") is True
+    Path("out/summary.csv").unlink()
+    Path("out/mine.txt").write_text("kept")
+    assert written("study", "out") is True, "the same study's"
+    assert Path("out/summary.csv").is_file()
+    assert Path("out/mine.txt").read_text() == "kept"
+    before = Path("out/results.json").read_bytes()
+    assert "does not hold results of this study" in written("other", "out")
+    assert Path("out/results.json").read_bytes() == before
+
+
 def test_ratings_by_command(words, capsys):
     code, out, _ = call(capsys, "study", "create", *words, "-o", "mos", "--mos", "--reference", "gt", "--json")
     document = json.loads(out)
@@ -88,11 +123,15 @@ def test_ratings_by_command(words, capsys):
         (["create", "A=A", "B=B", "-o", "A"], "there already"),
         (["create", "A=A", "B=B", "-o", "s", "--exclude", "gt"], "gt"),
         (["create", "A=A", "B=B", "-o", "s", "-n", "9"], "9 pictures"),
+        (["create", "A=A", "B=B", "-o", "s", "--votes", "0"], "'--votes'"),
+        (["create", "A=A", "B=B", "-o", "s", "--votes", "5000"], "'--votes'"),
+        (["create", "A=A", "B=B", "-o", "s", "--checks", "-1"], "'--checks'"),
         (["create", "-o", "s"], "argument"),
         (["serve", "A"], "no study"),
         (["invite", "nowhere", "Ada"], "no study"),
         (["results", "A"], "no study"),
         (["results", "A", "--format", "pdf"], "pdf"),
+        (["results", "A", "--bootstrap", "9" * 30], "'--bootstrap'"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_exit_2(words, capsys, argv, told):

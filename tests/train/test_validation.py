@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from goldeye.errors import InvalidInput
 from goldeye.evaluate.run import evaluate_folder
 from goldeye.images import matlab_resize, read_image, write_image
 from goldeye.networks.weights import load_model
-from goldeye.train.checkpoint import best_step
+from goldeye.train.checkpoint import best_step, forget_after, mark_best
 from goldeye.train.logging import read_metrics, read_validation
 from goldeye.train.loop import train
 from goldeye.train.plan import dry_run
@@ -157,3 +158,83 @@ def test_other_sets_and_metrics_start_a_new_comparison(photos: Path, pairs: Path
     rows = read_validation(tmp_path / "run")
     assert [list(row["validation"]) for row in rows] == [["mine"], ["other"], ["other"]]
     assert best_step(tmp_path / "run", "psnr") in (4, 6)
+
+
+# Going back ---------------------------------------------------------------------------------------------------------
+
+
+def run_with(folder: Path, figures: dict[int, dict[str, dict[str, float | None]]], best: dict[str, int]) -> Path:
+    """A run whose every validated step {step: {set: {metric: mean}}} has its checkpoint."""
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    for step in figures:
+        for ending in ("pt", "safetensors"):
+            (checkpoints / f"step-{step:08d}.{ending}").touch()
+    rows = [{"step": step, "validation": sets} for step, sets in figures.items()]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for metric, step in best.items():
+        mark_best(folder, metric, step)
+    return folder
+
+
+def test_the_best_after_going_back_is_the_best_that_is_left(tmp_path: Path) -> None:
+    # psnr: means over the sets 30, 32, 31, 33; the first of two equal ones. lpips: 0.3, 0.3, 0.2, 0.1, lower is better.
+    figures: dict[int, dict[str, dict[str, float | None]]] = {
+        2: {"a": {"psnr": 20.0, "lpips": 0.3, "ssim": None}, "b": {"psnr": 40.0, "lpips": None}},
+        4: {"a": {"psnr": 34.0, "lpips": 0.3, "ssim": None}, "b": {"psnr": 30.0, "lpips": None}},
+        6: {"a": {"psnr": 31.0, "lpips": 0.2, "ssim": None}, "b": {"psnr": 31.0, "lpips": None}},
+        8: {"a": {"psnr": 33.0, "lpips": 0.1, "ssim": 0.9}, "b": {"psnr": 33.0, "lpips": None}},
+    }
+    run = run_with(tmp_path / "run", figures, {"psnr": 8, "lpips": 8, "ssim": 8, "psnr_y": 4})
+    forget_after(run, 6)
+    assert (best_step(run, "psnr"), best_step(run, "lpips"), best_step(run, "psnr_y")) == (4, 6, 4)
+    assert not (run / "checkpoints" / "best-ssim").exists(), "no step before has a figure"
+    forget_after(run, 6)
+    assert (best_step(run, "psnr"), best_step(run, "lpips")) == (4, 6)
+    forget_after(run, 5)
+    assert (best_step(run, "psnr"), best_step(run, "lpips")) == (4, 2)
+    forget_after(run, 1)
+    assert not list((run / "checkpoints").glob("best-*"))
+
+
+def test_what_has_no_weights_or_other_sets_is_not_named_best_again(tmp_path: Path) -> None:
+    figures: dict[int, dict[str, dict[str, float | None]]] = {
+        2: {"old": {"psnr": 50.0}},
+        4: {"a": {"psnr": 35.0}},
+        6: {"a": {"psnr": 30.0}},
+        8: {"a": {"psnr": 40.0}},
+    }
+    run = run_with(tmp_path / "run", figures, {"psnr": 8})
+    for ending in ("pt", "safetensors"):
+        (run / "checkpoints" / f"step-00000004.{ending}").unlink()  # it was neither among the newest nor the best
+    forget_after(run, 6)
+    assert best_step(run, "psnr") == 6
+
+
+def test_a_damaged_best_checkpoint_is_not_the_best_any_more(photos: Path, pairs: Path, tmp_path: Path) -> None:
+    settings = [*SETTINGS, "keep_checkpoints=2", f"data.path={photos}", validation(pairs, ", metrics: [psnr]")]
+    config = load_recipe("tiny/rrdb-pretrain", settings)
+    train(config, tmp_path / "run", recipe="r", device="cpu")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    # As if the last step had been by far the best and the one before the worst.
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    made_up = {2: 80.0, 4: 0.0, 6: 90.0}
+    rows = [json.loads(line) for line in lines]
+    for row in rows:
+        if "validation" in row:
+            row["validation"]["mine"]["psnr"] = made_up[row["step"]]
+    (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mark_best(tmp_path / "run", "psnr", 6)
+    for path in checkpoints.glob("step-00000002.*"):
+        path.unlink()
+    (checkpoints / "step-00000006.pt").write_bytes(b"damaged")
+    longer = load_recipe("tiny/rrdb-pretrain", [*settings, "steps=7"])
+    with pytest.warns(UserWarning, match="is damaged"):
+        train(longer, tmp_path / "run", recipe="r", device="cpu")
+    figures = {row["step"]: row["validation"]["mine"]["psnr"] for row in read_validation(tmp_path / "run")}
+    assert (figures.pop(2), figures.pop(4)) == (80, 0)
+    assert min(figures[6], figures[7]) > 0, "measured anew"
+    assert max(figures[6], figures[7]) < 80
+    # Better than step 4; step 2 was better, but its weights are gone.
+    assert best_step(tmp_path / "run", "psnr") == max(figures, key=lambda step: figures[step])
+    assert {int(path.stem.removeprefix("step-")) for path in checkpoints.glob("*.safetensors")} == {6, 7}

@@ -469,8 +469,14 @@ def create_app(
     app.mount("/static", StaticFiles(directory=WEB), name="static")
     hosts = frozenset(host.lower() for host in allowed_hosts)
     app.add_middleware(guard.Guard, allowed_hosts=hosts, cookie=site.cookie, sessions=site.sessions)
-    guard.handle_errors(app)
+    guard.handle_errors(app, _admit)
     return app
+
+
+def _admit(request: Request) -> None:
+    """Raise unless the request has a session, or is the one that begins it."""
+    if request.scope["endpoint"] is not sign_in:
+        current_person(request, request.app.state.site)
 
 
 def _common_size(group: GroupPictures) -> tuple[int, int]:

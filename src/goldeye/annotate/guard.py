@@ -122,11 +122,23 @@ def error_answer(status: int, code: str, message: str) -> JSONResponse:
     return JSONResponse({"error": {"code": code, "message": message}}, status)
 
 
-def handle_errors(app: FastAPI) -> None:
-    """Make the application answer every error in that form."""
+def handle_errors(app: FastAPI, admit: Callable[[Request], None]) -> None:
+    """Make the application answer every error in that form.
+
+    `admit` raises for a request without the session it needs: that is answered, whatever else is wrong with it.
+    """
+
+    def refused(request: Request, error: Exception) -> JSONResponse:
+        try:
+            if not isinstance(error, HTTPException) or error.status_code == 400:  # 400: a body that is no text at all
+                admit(request)
+        except GoldeyeError as refusal:
+            return _goldeye_error(request, refusal)
+        return (_http_error if isinstance(error, HTTPException) else _invalid_request)(request, error)
+
     app.add_exception_handler(GoldeyeError, _goldeye_error)
-    app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, refused)
+    app.add_exception_handler(HTTPException, refused)
 
 
 def _goldeye_error(request: Request, error: Exception) -> JSONResponse:

@@ -24,7 +24,7 @@ from goldeye.errors import InvalidInput, unknown_name
 from goldeye.evaluate.entrants import Entrant, Made, load_entrant, make_pictures
 from goldeye.evaluate.made import MadePictures, key_of
 from goldeye.evaluate.metrics import METRICS, definition, make_metric
-from goldeye.evaluate.multi_gt import AGAINST
+from goldeye.evaluate.multi_gt import AGAINST, direction
 from goldeye.evaluate.published import figures_for, find_published, shown_rows
 from goldeye.evaluate.run import evaluate_folder, paired_difference
 from goldeye.evaluate.settings import BenchmarkConfig, load_benchmark, located
@@ -220,11 +220,12 @@ def _figures(bench: Bench, entrant: Entrant, one: PictureSet, made: Made) -> tup
     found: dict[str, Any] = {}
     todo = []
     for metric in bench.settings.all_metrics:
-        key = key_of([data, bench.definitions[metric]])
+        meaning = bench.definitions[metric] | {"higher_is_better": direction(metric, one.against)}
+        key = key_of([data, meaning])
         if not names:
-            found[metric] = _no_figures(metric, bench, "no picture could be made")
+            found[metric] = _no_figures(meaning, "no picture could be made")
         elif METRICS[metric].needs == "input" and (one.lr is None or not one.lr.rows):
-            found[metric] = _no_figures(metric, bench, "no LR picture could be read")
+            found[metric] = _no_figures(meaning, "no LR picture could be read")
         elif kept.get(metric, {}).get("key") == key:
             found[metric] = kept[metric]
         else:
@@ -254,8 +255,8 @@ def _figures(bench: Bench, entrant: Entrant, one: PictureSet, made: Made) -> tup
     }, [metric for metric, _ in todo]
 
 
-def _no_figures(metric: str, bench: Bench, why: str) -> dict[str, Any]:
-    figures = {"mean": None, "ci95": None, "per_image": {}, "definition": bench.definitions[metric], "note": why}
+def _no_figures(definition: Mapping[str, Any], why: str) -> dict[str, Any]:
+    figures = {"mean": None, "ci95": None, "per_image": {}, "definition": definition, "note": why}
     return {"figures": figures, "excluded": [], "notes": []}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from goldeye.dataset.groups import Dataset
 from goldeye.dataset.labels import Label, finals
 from goldeye.errors import unknown_name
+from goldeye.evaluate.metrics import metric_info
 
 AGAINST = {
     "positives": "the positive candidates of each group, mean over them",
@@ -40,6 +41,16 @@ def dataset_targets(dataset: Dataset, against: str = "positives") -> dict[str, d
         }
         for group in dataset.groups
     }
+
+
+def direction(metric: str, against: str | None) -> bool | None:
+    """Whether higher is better, or lower (False), or neither (None), compared with `against` (a key of `AGAINST`).
+
+    A result wants to be near its ground truth, positives or original. From negatives it may be far for any reason: a
+    ruined picture is the farthest, so that neither end is better.
+    """
+    info = metric_info(metric)
+    return None if against == "negatives" and info.needs in ("gt", "sets") else info.higher_is_better
 
 
 def crops_to(gt: tuple[int, int], result: tuple[int, int], scale: int) -> bool:

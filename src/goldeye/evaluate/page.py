@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from goldeye.errors import GoldeyeError
 from goldeye.evaluate.made import SHOWN_BY_BROWSERS
+from goldeye.evaluate.multi_gt import direction
 from goldeye.evaluate.report import digits, figures_of, notes
 from goldeye.evaluate.testset import PictureSet
 from goldeye.files import atomic_path, write_text
@@ -47,6 +48,7 @@ def write_page(output: Path, document: Mapping[str, Any], bench: Bench, *, singl
             {
                 "name": one.entry.name,
                 "total": len(one.cases),
+                "higher_is_better": {metric: direction(metric, one.against) for metric in document["metrics"]},
                 "pictures": [_shown(one, name, rows, bench, output, write) for name in names],
             }
         )

@@ -10,6 +10,7 @@ from typing import Any
 from goldeye.dataset.csv_files import csv_text
 from goldeye.dataset.tables import Table, join
 from goldeye.evaluate.definitions import definition_text
+from goldeye.evaluate.multi_gt import direction
 from goldeye.files import write_text
 
 _DIGITS = {"niqe": 3, "fid": 2, "colour_shift": 2}
@@ -75,11 +76,12 @@ def figures_of(document: Mapping[str, Any]) -> list[Figures]:
 
 def _figures(document: Mapping[str, Any], title: str, metrics: Sequence[str]) -> Figures:
     info = document["metrics"]
+    against = {one["name"]: one.get("against") for one in document["sets"]}
     beside = {row["beside"]: row for row in document["published"] if row["beside"] is not None}
     columns = []
     for one in document["sets"]:
         for metric in metrics:
-            words = info[metric]["name"] + _ARROWS[info[metric]["higher_is_better"]]
+            words = info[metric]["name"] + _ARROWS[direction(metric, one.get("against"))]
             columns.append(Column(one["name"], metric, words))
             if any(metric in row["figures"].get(one["name"], {}) for row in beside.values()):
                 columns.append(Column(one["name"], metric, f"{info[metric]['name']} (paper)", paper=True))
@@ -97,7 +99,7 @@ def _figures(document: Mapping[str, Any], title: str, metrics: Sequence[str]) ->
     cells: dict[str, list[Cell]] = {name: [] for name in names}
     for column in columns:
         texts = {name: text(name, column) for name in names}
-        higher = info[column.metric]["higher_is_better"]
+        higher = direction(column.metric, against[column.set])
         ranks = {} if column.paper or higher is None else _ranks(texts, higher=higher)
         for name, figure in texts.items():
             cells[name].append(Cell(figure, ranks.get(name, 0)))
@@ -157,6 +159,11 @@ def notes(document: Mapping[str, Any]) -> list[str]:
             "marked as the best."
         )
         found += sorted({f"{row['source']}: {row['note']}." for row in document["published"] if row["note"]})
+    if far := [one["name"] for one in document["sets"] if one.get("against") == "negatives"]:
+        found.append(
+            f"Against negatives ({', '.join(far)}) no end of a figure is better: a result may differ from them because "
+            "it is good, or because it is ruined."
+        )
     definitions: dict[str, dict[str, list[str]]] = {}
     for row in document["results"]:
         for metric, figures in row["metrics"].items():

@@ -13,7 +13,7 @@ from goldeye.batch import track
 from goldeye.errors import GoldeyeError, InvalidInput, some
 from goldeye.evaluate.fid import fid, require_fid
 from goldeye.evaluate.metrics import METRICS, Metric, MetricInfo, definition, make_metric, metric_info
-from goldeye.evaluate.multi_gt import crops_to, mean
+from goldeye.evaluate.multi_gt import crops_to, direction, mean
 from goldeye.evaluate.pairing import Pairing, pair_pictures
 from goldeye.evaluate.planes import size_text
 from goldeye.evaluate.statistics import bootstrap_interval, compare_evaluations, paired_difference
@@ -117,6 +117,8 @@ def evaluate_folder(
         key: _summary(made[key], found, pairing) if key in made else _set_summary(found, pairing, device)
         for key in ready
     }
+    for key, figures in summary.items():
+        figures["definition"]["higher_is_better"] = direction(key, against)
     result: dict[str, Any] = {"images": len(found), "metrics": summary, "excluded": pairing.excluded}
     result |= {"expected": pairing.expected, "without_result": pairing.without_result}
     if unavailable:

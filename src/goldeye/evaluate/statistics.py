@@ -30,17 +30,18 @@ def bootstrap_interval(values: Sequence[float]) -> list[float] | None:
 def paired_difference(a: Mapping[str, Any], b: Mapping[str, Any], metric: str) -> dict[str, Any]:
     """How A differs from B in a metric, over the pictures that both evaluations have a figure for.
 
-    a, b: documents of `evaluate_folder`. Returns "n", the number of pictures; "infinite", how many of them have an
-    infinite figure (PSNR of equal pictures) in A or B; "mean" and "ci95" (95 % interval) of A - B over the others, or
-    None; "win_rate", the share of the n where A is better (ties count half; higher, for a metric without a direction);
-    a "verdict", "A higher" or "B higher" when the interval leaves out 0, else "no difference shown"; and "better", "A"
-    or "B" then, as the metric's direction says, or None. For the verdict an infinite difference counts as one that
-    outweighs all finite ones. InvalidInput for a metric that one lacks, and without common pictures.
+    a, b: documents of `evaluate_folder`, whose definitions say which way is better, if any (against negatives: none).
+    Returns "n", the number of pictures; "infinite", how many of them have an infinite figure (PSNR of equal pictures)
+    in A or B; "mean" and "ci95" (95 % interval) of A - B over the others, or None; "win_rate", the share of the n where
+    A is better (ties count half; higher, for a metric without a direction); a "verdict", "A higher" or "B higher" when
+    the interval leaves out 0, else "no difference shown"; and "better", "A" or "B" then, as the metric's direction
+    says, or None. For the verdict an infinite difference counts as one that outweighs all finite ones. InvalidInput for
+    a metric that one lacks, and without common pictures.
     """
     for result in (a, b):
         if metric not in result["metrics"]:
             raise unknown_name("metric", metric, result["metrics"])
-    up = metric_info(metric).higher_is_better
+    up = a["metrics"][metric].get("definition", {}).get("higher_is_better", metric_info(metric).higher_is_better)
     of_a, of_b = (_values(result["metrics"][metric]) for result in (a, b))
     both = [name for name in of_a if name in of_b]
     if not both:

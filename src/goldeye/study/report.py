@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,24 @@ def vote_rows(study: Study, votes: Sequence[Vote]) -> list[list[object]]:
 
 def _by(vote: Vote) -> list[object]:
     return [vote.person, vote.seconds, vote.time.isoformat(timespec="seconds")]
+
+
+def refuse_others(folder: Path, store: str) -> None:
+    """InvalidInput unless `folder` is absent, empty, or holds results of the same store, which may be written anew."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise InvalidInput(f"The output '{folder}' is a file; a folder is needed.")
+    try:
+        there = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        own = (there["schema"], there["store"]) == (SCHEMA, store)
+    except (OSError, ValueError, LookupError, TypeError):
+        own = not any(folder.iterdir())
+    if not own:
+        raise InvalidInput(
+            f"'{folder}' is there already and does not hold results of this study.",
+            hint="Choose another folder, or remove it first.",
+        )
 
 
 def write_results(folder: Path, study: Study, found: Mapping[str, Any], votes: Sequence[Vote]) -> list[str]:

@@ -17,7 +17,7 @@ from goldeye.annotate.settings import AnnotationSettings
 from goldeye.annotate.store import COMMAND_LINE, Store
 from goldeye.dataset.groups import Dataset
 from goldeye.errors import InvalidInput
-from goldeye.study.report import write_results
+from goldeye.study.report import refuse_others, write_results
 from goldeye.study.results import read_study_votes, study_results
 from goldeye.study.settings import STORE, Study
 
@@ -179,8 +179,13 @@ def results_of(
     seed: int = 0,
     exclude_flagged: bool = False,
 ) -> dict[str, Any]:
-    """The results document of a study; with `output` also written there as files, with the votes and a chart."""
+    """The results document of a study; with `output` also written there as files, with the votes and a chart.
+
+    Raises InvalidInput, before work starts, where `output` is a file or a folder that holds something else.
+    """
     with open_study(path, database, read_only=True) as (study, store):
+        if output is not None:
+            refuse_others(output, store.instance)
         found = read_study_votes(study, store, names=names)
         barred, notes = {}, []
         try:
@@ -190,7 +195,7 @@ def results_of(
         document = study_results(
             study, found, bootstrap=bootstrap, seed=seed, exclude_flagged=exclude_flagged, barred=barred
         )
-        document["notes"] = notes
+        document |= {"notes": notes, "store": store.instance}
         if output is not None:
             document["files"] = write_results(output, study, document, found.votes)
     return document

@@ -65,7 +65,7 @@ class StudySettings(Strict):
     format: Literal[1] = 1
     kind: Literal["pair", "rating"]
     title: Name
-    votes: int = Field(ge=1, description="people who judge each item")
+    votes: int = Field(ge=1, le=1000, description="people who judge each item")
     seed: int = Field(0, ge=0)
     methods: tuple[Method, ...]
     reference: str | None = None

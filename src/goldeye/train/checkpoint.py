@@ -21,9 +21,12 @@ import torch
 from goldeye import __version__
 from goldeye.config import TrainConfig
 from goldeye.errors import InvalidInput
+from goldeye.evaluate.metrics import metric_info
+from goldeye.evaluate.multi_gt import mean
 from goldeye.files import atomic_path, sha256, write_text
 from goldeye.methods import Method
 from goldeye.networks.weights import save_weights
+from goldeye.train.logging import read_validation
 
 FORMAT = 2
 
@@ -53,6 +56,11 @@ def _named(pointer: Path) -> int:
 def latest_weights(run: Path) -> Path:
     """The weights of the newest checkpoint."""
     return run / "checkpoints" / f"step-{latest_step(run):08d}.safetensors"
+
+
+def has_weights(run: Path, step: int) -> bool:
+    """Whether the weights of a step are there (still)."""
+    return (run / "checkpoints" / f"step-{step:08d}.safetensors").is_file()
 
 
 def best_step(run: Path, metric: str) -> int:
@@ -120,10 +128,29 @@ def drop_old(run: Path, keep: int) -> None:
 
 
 def forget_after(run: Path, step: int) -> None:
-    """Let nothing continue from a later checkpoint than that of `step`."""
+    """Let nothing continue from a later checkpoint than that of `step`, and none of those be the best.
+
+    Call it before metrics.jsonl is cut: its figures say which of those that are left is the best now.
+    """
     for name in _names(run):
         if name > f"step-{step:08d}":
             (run / "checkpoints" / f"{name}.pt").unlink()
+    rows = read_validation(run)
+    for pointer in list((run / "checkpoints").glob("best-*")):
+        if (lost := _named(pointer)) > step:
+            metric = pointer.name.removeprefix("best-")
+            sets = next((row["validation"].keys() for row in rows if row["step"] == lost), None)
+            left = {
+                row["step"]: mean(figures.get(metric) for figures in row["validation"].values())
+                for row in rows
+                if row["step"] <= step and row["validation"].keys() == sets and has_weights(run, row["step"])
+            }
+            sign = 1 if metric_info(metric).higher_is_better else -1
+            known = {at: sign * value for at, value in left.items() if value is not None}
+            if known:
+                mark_best(run, metric, max(known, key=lambda at: known[at]))
+            else:
+                pointer.unlink()
 
 
 def data_hash(pictures: list[Path]) -> str:

@@ -25,6 +25,7 @@ from goldeye.train.checkpoint import (
     drop_old,
     forget_after,
     has_checkpoint,
+    has_weights,
     latest_step,
     latest_weights,
     load_checkpoint,
@@ -173,7 +174,8 @@ class _Trainer:
         step = self.position.step
         best: dict[str, float] = {}
         for row in read_validation(self._run):
-            best |= self._validator.better(row["validation"], best)
+            if has_weights(self._run, row["step"]):  # what was lost cannot be the best
+                best |= self._validator.better(row["validation"], best)
         figures, pictures = self._validator.run(self._method.inference_network(), self._run / "samples", step)
         log.write_validation(step, figures, pictures)
         for metric in self._validator.better(figures, best):

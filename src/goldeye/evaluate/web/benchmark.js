@@ -57,7 +57,8 @@ function differenceCell(rows, metric, a, b) {
   cell.append(shown(metric, row.mean === null ? null : turn * row.mean, true));
   if (ends) cell.append(words("small", `${shown(metric, ends[0], true)} to ${shown(metric, ends[1], true)}`));
   const infinite = row.infinite ? `, ${row.infinite} infinite` : "";
-  const better = data.metrics[metric].higher_is_better === null ? "higher" : "better";
+  const one = data.sets.find((/** @type {any} */ each) => each.name === row.set);
+  const better = one.higher_is_better[metric] === null ? "higher" : "better";
   cell.append(words("small", `${better} on ${Math.round(100 * wins)} % of ${row.n}${infinite}`));
   if (row.better) cell.className = row.better === a ? "better" : "worse";
   return cell;
@@ -99,7 +100,7 @@ function card(picture, metric, place) {
   crops.append(whole(picture, place));
   const figures = metric ? (picture.figures[metric] ?? {}) : {};
   const there = Object.values(figures).filter((value) => value !== null);
-  const higher = metric && data.metrics[metric].higher_is_better;
+  const higher = metric && data.sets[Number(at("set").value)].higher_is_better[metric];
   const best = there.length < 2 || higher === null ? null : higher ? Math.max(...there) : Math.min(...there);
   for (const layer of picture.layers) {
     const caption = words("figcaption", layer.title);
