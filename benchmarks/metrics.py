@@ -42,6 +42,7 @@ SIZES = (
     *((480, 500), (576, 720), (512, 512), (288, 352), (360, 248), (276, 276), (360, 500), (288, 352), (512, 512)),
     *((512, 512), (512, 768), (512, 512), (656, 528), (388, 584)),
 )
+LEAST = 0.05  # seconds of a measurement
 # The time of NIQE does not hinge on its parameters.
 PARAMETERS = NiqeParameters(np.linspace(0.1, 2, 36), np.eye(36) / 4, gaussian_taps(7, 7 / 6), {"source": "made up"})
 
@@ -61,15 +62,25 @@ def noisy(picture: Any, amount: float) -> Any:
     return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
 
 
+def seconds_of(work: Callable[[], Any]) -> float:
+    """Seconds of a call: the mean of as many as go into LEAST seconds, so that a short one is not the cold cache's."""
+    calls, begin = 0, time.perf_counter()
+    while True:
+        work()
+        calls += 1
+        passed = time.perf_counter() - begin
+        if passed >= LEAST:
+            return passed / calls
+
+
 def pairs(count: int, theirs: Callable[[], Any], ours: Callable[[], Any]) -> tuple[list[float], list[float]]:
     """Seconds of both, measured in turn and in both orders, after a run that does not count."""
     seconds: dict[int, list[float]] = {0: [], 1: []}
     for number in range(-1, count):
         for which in (0, 1) if number % 2 == 0 else (1, 0):
-            begin = time.perf_counter()
-            (theirs, ours)[which]()
+            found = seconds_of((theirs, ours)[which])
             if number >= 0:
-                seconds[which].append(time.perf_counter() - begin)
+                seconds[which].append(found)
     return seconds[0], seconds[1]
 
 

@@ -136,7 +136,9 @@ def full_size_run(run: Path, config: TrainConfig, files: dict[str, Path]) -> Non
     """
     if config.locnet is not None:
         write_text(run / "config.yaml", to_yaml(config))
-        save_checkpoint(run, Position(step=1), METHODS[config.method](config, Engine("cpu")), config, "", "")
+        save_checkpoint(
+            run, Position(step=1), METHODS[config.method](config, Engine("cpu")), config, {"data_sha256": ""}
+        )
         return
     network = config.generator.model_dump_json()
     if network in files:

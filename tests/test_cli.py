@@ -163,7 +163,7 @@ def test_one_bad_picture_is_named_and_the_rest_goes_on(capsys, photos, model, tm
         (["train", "tiny/rrdb-pretrain", "-o", "OUT"], "set data.path"),
         (["train", "tiny/rrdb-pretrain", "--set", "data.path=nowhere", "-o", "OUT"], "nowhere"),
         (["recipes", "show", "tiny/rrdb"], "Unknown recipe"),
-        (["enhance", "PHOTOS", "-o", "OUT"], "enhancer"),
+        (["enhance", "PHOTOS", "-o", "OUT", "--enhancer", "nowhere"], "run folder 'nowhere'"),
         (["enhance", "PHOTOS", "-o", "OUT", "--enhancer", "MODEL", "--enhancer", "MODEL"], "same name"),
         (["select", "PHOTOS", "-o", "OUT"], "my photos"),
         (["labels", "stats", "PHOTOS"], "not a dataset"),

@@ -78,7 +78,10 @@ def test_the_list(capsys: pytest.CaptureFixture[str], documentation: str) -> Non
     weights = {row["name"]: row for row in listed["models"] if row["kind"] == "weights"}
     assert set(weights) == set(known_models())
     assert weights["BSRGAN"]["licence"] == "Apache-2.0"
-    assert not any(row["cached"] for row in weights.values())
+    assert {name for name, row in weights.items() if row["cached"]} == {
+        name for name, row in weights.items() if row["bundled"]
+    }
+    assert sum(row["bundled"] for row in weights.values()) == 7
     text = list_text(listed["models"])
     for name in (*OFFICIAL, *weights):
         assert name in text
@@ -155,7 +158,7 @@ def test_info_of_files_and_runs(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 def test_what_is_no_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "words.pth").write_text("words")
     for name, words in (
-        ("nothing", "no known model"),
+        ("nothing", "no model of that name"),
         ("words.pth", "it is text"),
         ("RealESRGAN_x4", "Did you mean"),
         ("rrdb-pss", "Did you mean 'rrdb-ps'?"),

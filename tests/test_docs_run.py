@@ -32,7 +32,7 @@ DOCKER = "needs Docker"
 NOT_RUN: dict[str, dict[str, str]] = {
     "README.md": {"make ": SHELL, "goldeye upscale holiday.jpg -o large2 -n RealESRGAN_x4plus": NETWORK},
     "CONTRIBUTING.md": {"git clone": SHELL, "make ": SHELL},
-    "docs/index.md": {"pip install": SHELL, "goldeye upscale holiday.jpg -o large -n RealESRGAN_x4plus": NETWORK},
+    "docs/index.md": {"pip install": SHELL, "goldeye upscale holiday.jpg -o large2 -n RealESRGAN_x4plus": NETWORK},
     "docs/developing.md": {"make ": SHELL, "goldeye ": "run by test_a_network_a_method_a_metric_and_a_recipe"},
     "docs/upscaling.md": {"goldeye upscale photos 'scans/*.tif'": NETWORK},
     "docs/enhancing.md": {"goldeye enhance /shared/photos": "needs a Ray cluster"},
@@ -179,6 +179,7 @@ def to_read() -> None:
 
 
 def to_start() -> None:
+    write_image(Path("holiday.jpg"), photo(9, 48, 64))
     photos("originals", "results-a", "results-b", count=2)
 
 
@@ -220,10 +221,6 @@ PREPARE: dict[str, Callable[[], None]] = {
 }
 
 
-def other_results() -> None:
-    goldeye("goldeye upscale lr -o sr-pretrain -n runs/pretrain")
-
-
 def opinions() -> None:
     """Each person judges all pairs of the study and prefers the first method."""
     from goldeye.annotate.assign import Assigner
@@ -241,7 +238,6 @@ def opinions() -> None:
 BEFORE: dict[str, dict[str, Callable[[], None]]] = {
     "README.md": {
         "goldeye labels stats": votes,
-        "goldeye study create": other_results,
         "goldeye study results": opinions,
     },
     "docs/user-study.md": {"goldeye study results": opinions},

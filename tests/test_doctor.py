@@ -24,6 +24,7 @@ from goldeye import doctor
 from goldeye.cli import app, run
 from goldeye.cli_doctor import FIRST_STEPS
 from goldeye.doctor import Need
+from goldeye.networks import known
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of "abc" (FIPS 180-2)
 NEEDS = [Need("torch", "2.0", ""), Need("rich", "1.0", ""), Need("nothing-of-the-kind", "3.0", "train")]
@@ -332,6 +333,21 @@ def test_wrong_weights_are_told_and_no_failure(capsys: pytest.CaptureFixture[str
     assert code == 0
     assert (found["weights"][0]["path"], found["weights"][0]["state"]) == (str(vgg19), "wrong")
     assert found["next"].startswith(f"Delete '{vgg19}'")
+
+
+def test_a_damaged_bundled_model_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: Path, needs: None
+) -> None:
+    found = doctor.examine()
+    assert [model["state"] for model in found["models"]["bundled"]] == ["right"] * 7
+    for path in known.BUNDLED.glob("*.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "goldeye-x4.safetensors").write_bytes(b"half a file")
+    monkeypatch.setattr(known, "BUNDLED", tmp_path)
+    found = doctor.examine()
+    assert not found["ok"]
+    assert found["problems"] == [f"'{tmp_path / 'goldeye-x4.safetensors'}', which comes with Goldeye, is wrong."]
+    assert found["next"].startswith("Repair the installation")
 
 
 def test_a_known_model_in_the_cache_is_checked(places: Path, needs: None) -> None:

@@ -134,7 +134,8 @@ row(
 
 
 def test_recipes_are_those_of_the_table() -> None:
-    assert {name for name in recipe_names() if not name.startswith("tiny/")} == set(ROWS)
+    own = ("tiny/", "bundled/")  # no paper has these
+    assert {name for name in recipe_names() if not name.startswith(own)} == set(ROWS)
 
 
 @pytest.mark.parametrize("name", sorted(ROWS))

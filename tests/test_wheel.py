@@ -43,13 +43,14 @@ def test_every_file_of_the_package_is_inside_and_nothing_else(wheel: Path) -> No
     files = (path for path in (SOURCE / "goldeye").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     expected = {path.relative_to(SOURCE).as_posix() for path in files}
     kinds = {Path(name).suffix for name in expected}
-    assert {".py", ".yaml", ".html", ".js", ".css", ".svg", ".md", ".j2", ".typed"} <= kinds
+    assert {".py", ".yaml", ".html", ".js", ".css", ".svg", ".md", ".j2", ".typed", ".safetensors"} <= kinds
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         description = f"goldeye-{goldeye.__version__}.dist-info"
         assert {name for name in names if not name.startswith(description)} == expected
         assert "goldeye = goldeye.cli:main" in archive.read(f"{description}/entry_points.txt").decode()
         assert f"{description}/licenses/LICENSE" in names
+        assert f"{description}/licenses/src/goldeye/bundled/WEIGHTS_LICENSE" in names
 
 
 @pytest.mark.slow
@@ -68,7 +69,16 @@ def test_it_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:
     assert run("-c", "import goldeye; print(goldeye.__file__)").startswith(str(tmp_path / "installed"))
     recipes = json.loads(run("-m", "goldeye", "recipes", "list", "--json"))["recipes"]
     assert len(recipes) == len(list((SOURCE / "goldeye" / "recipes").rglob("*.yaml")))
-    assert json.loads(run("-m", "goldeye", "models", "list", "--json"))["models"]
     assert json.loads(run("-m", "goldeye", "doctor", "--json"))["problems"] == []
+    known = json.loads(run("-m", "goldeye", "models", "list", "--json"))["models"]
+    assert {row["name"] for row in known if row.get("bundled")} >= {"goldeye-x4", "goldeye-enhance-rcan-noise"}
+    demo = (
+        "from pathlib import Path; from goldeye.demo import DemoSettings, run_demo; "
+        "sr = ('steps=2', 'data.crop=32', 'data.batch=2', 'discriminator.settings={num_feat: 4}'); "
+        "run_demo(Path('demo'), settings=DemoSettings(side=160, patch_size=64, per_photo=4, sr_settings=sr, "
+        "least_gain_db=0, least_positive_groups=1, least_negative_groups=1))"
+    )
+    run("-c", demo)
+    assert (tmp_path / "demo" / "report.html").is_file()
     pages = "from goldeye.annotate.app import owner_page, page; print('<html' in page(), '<html' in owner_page())"
     assert run("-c", pages) == "True True\n"

@@ -98,7 +98,9 @@ def degrade(
 def upscale(
     inputs: Annotated[list[Path], typer.Argument(help="Pictures, folders, and patterns such as 'photos/*.jpg'.")],
     output: Output,
-    model: Annotated[str, typer.Option("-n", "--model", help="A weights file, a run folder or a known model's name.")],
+    model: Annotated[str, typer.Option("-n", "--model", help="A weights file, a run folder or a model's name.")] = (
+        "goldeye-x4"
+    ),
     outscale: Annotated[
         float | None, typer.Option("-s", "--outscale", help="The model's, or any other factor.")
     ] = None,
@@ -155,7 +157,7 @@ def upscale(
 
 @models_app.command("list")
 def models_list(json_: Json = False) -> None:
-    """The architectures, and the known weights that `-n NAME` fetches."""
+    """The architectures, the models that come with Goldeye, and those of others that `-n NAME` fetches."""
     from goldeye.networks.describe import list_models, list_text
 
     rows = list_models()
@@ -164,7 +166,7 @@ def models_list(json_: Json = False) -> None:
 
 @models_app.command("info")
 def models_info(
-    name: Annotated[str, typer.Argument(help="An architecture, a known model, a weights file or a run folder.")],
+    name: Annotated[str, typer.Argument(help="An architecture, a model's name, a weights file or a run folder.")],
     json_: Json = False,
 ) -> None:
     """Architecture, scale, exact parameter count, configuration, licence and source."""
@@ -176,7 +178,7 @@ def models_info(
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A weights file, a run folder or a known model's name.")],
+    model: Annotated[str, typer.Argument(help="A weights file, a run folder or a model's name.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A file in .onnx, .safetensors or .pth.")],
     json_: Json = False,
     quiet: Quiet = False,
@@ -395,13 +397,28 @@ def enhance(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Enhance photos with any number of enhancers, and take results made elsewhere."""
+    """Enhance photos with any number of enhancers, and take results made elsewhere.
+
+    Without --enhancer and --folder: the four enhancers that come with Goldeye.
+    """
     prepare_process()
+    from goldeye.curate.candidates import read_ledger
     from goldeye.curate.engines import choose_engine
     from goldeye.curate.enhance import enhance_photos
     from goldeye.devices import choose_device
+    from goldeye.networks.known import bundled_enhancers
 
-    enhancers = dict(_named(text) for text in enhancer or [])
+    short = {model: name for name, model in bundled_enhancers().items()}
+    if enhancer or folder:
+        enhancers = {short.get(name, name): model for name, model in map(_named, enhancer or [])}
+    else:
+        enhancers = bundled_enhancers()
+        earlier = read_ledger(output)
+        if earlier is not None and (others := set(earlier.slots.values()) - set(enhancers)):
+            raise InvalidInput(
+                f"'{output}' has candidates of {', '.join(sorted(others))}, and none is named now.",
+                hint="Name the enhancers again, or choose another -o for those that come with Goldeye.",
+            )
     folders = {name: Path(path) for name, path in (_named(text) for text in folder or [])}
     if len(enhancers) + len(folders) < len(enhancer or []) + len(folder or []):
         raise InvalidInput("Two candidates have the same name; use NAME=… with different names.")

@@ -19,16 +19,15 @@ See it all on bundled photos, in minutes:
   goldeye demo -o demo
 
 Upscale a picture:
-  goldeye models list                               models for -n, besides your own files and runs
-  goldeye upscale photo.jpg -o large -n MODEL
+  goldeye upscale photo.jpg -o large                -n takes another of `goldeye models list`, a file or a run
 
 Train on your own photos, with people's labels:
   1 enhancers    goldeye train tiny/enhance-rcan-noise --set data.path=photos -o runs/a
-  2 candidates   goldeye enhance photos -o candidates --enhancer runs/a --enhancer MODEL
+  2 candidates   goldeye enhance photos -o candidates --enhancer runs/a --enhancer goldeye-enhance-rcan-blur
   3 patches      goldeye select candidates -o dataset
   4 labels       goldeye annotate dataset
   5 figures      goldeye labels stats dataset
-  6 SR           goldeye train tiny/rrdb-posneg --set data.path=dataset -o runs/posneg
+  6 SR           goldeye train tiny/compact-posneg --set data.path=dataset -o runs/posneg
   7 measures     goldeye upscale lr -o sr -n runs/posneg
                  goldeye evaluate sr --gt test-photos
   8 preferences  goldeye study create ours=sr theirs=other-sr -o study
@@ -143,6 +142,8 @@ def _weights(found: Mapping[str, Any]) -> Iterator[str]:
 def _models(models: Mapping[str, Any] | None) -> Iterator[str]:
     if models is None:
         return
+    for model in models["bundled"]:
+        yield f"  {model['state']:8} {model['name']} (comes with Goldeye)"
     yield f"  {len(models['cached'])} of {models['known']} in {models['folder']} (goldeye models list)"
     for model in models["cached"]:
         yield f"  {model['state']:8} {model['name']}"

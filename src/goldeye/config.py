@@ -29,7 +29,7 @@ class NetworkConfig(Strict):
         description="a name of `goldeye models list`, or community: what spandrel finds in `init`"
     )
     settings: dict[str, Any] = Field(default_factory=dict, description="overrides of the architecture's configuration")
-    init: str | None = Field(None, description="weights file or run folder to start from")
+    init: str | None = Field(None, description="weights to start from: a file, a run folder or a model's name")
 
     @model_validator(mode="after")
     def _community_needs_weights(self) -> Self:

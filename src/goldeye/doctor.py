@@ -69,8 +69,8 @@ class Need:
 def examine() -> dict[str, Any]:
     """The document of `goldeye doctor --json` without its schema.
 
-    `ok` is false when something that every command needs is broken (`problems` says what); missing optional parts and
-    weight files are no problem. `next` is one sentence of what to do.
+    `ok` is false when something that every installation has is broken (`problems` says what); missing optional parts
+    and weight files of others are no problem. `next` is one sentence of what to do.
     """
     needs = package_needs()
     libraries = [library_state(need) for need in needs if not need.extra]
@@ -84,6 +84,12 @@ def examine() -> dict[str, Any]:
         if device["name"] == "cpu" and device["precisions"] and not device["precisions"]["fp32"]["runs"]
     ]
     notes += _stale(needs)
+    weights = _weights(works)
+    problems += [
+        f"'{model['path']}', which comes with Goldeye, is {model['state']}."
+        for model in (weights["models"] or {}).get("bundled", [])
+        if model["state"] != "right"
+    ]
     document = {
         "ok": not problems,
         "versions": _versions(libraries),
@@ -91,7 +97,7 @@ def examine() -> dict[str, Any]:
         "formats": formats,
         "devices": devices,
         "optional": _optional(needs),
-        **_weights(works),
+        **weights,
         "folders": [_folder(use, path) for use, path in _folders(works)],
         "problems": problems,
         "notes": notes,
@@ -340,21 +346,22 @@ def _weights(works: bool) -> dict[str, Any]:
     from goldeye.evaluate.weights import weight_table
     from goldeye.networks.known import cache_folder, known_models
 
-    cached = [model for model in known_models().values() if model.cached]
+    here = [model for model in known_models().values() if model.bundled or model.cached]
     table = weight_table()
     files = [(row["path"] and Path(row["path"]), row["sha256"]) for row in table]
-    files += [(model.path, model.sha256) for model in cached]
+    files += [(model.path, model.sha256) for model in here]
     with ThreadPoolExecutor(available_cores()) as pool:  # hashing leaves Python's lock
         states = list(pool.map(lambda file: file_state(*file), files))
     rows = [
         {key: value for key, value in row.items() if key != "present"} | {"state": state}
         for row, state in zip(table, states, strict=False)
     ]
-    found = [
-        {"name": model.name, "path": str(model.path), "state": state}
-        for model, state in zip(cached, states[len(table) :], strict=True)
-    ]
-    models = {"folder": str(cache_folder() / "models"), "known": len(known_models()), "cached": found}
+    found: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for model, state in zip(here, states[len(table) :], strict=True):
+        found[model.bundled].append({"name": model.name, "path": str(model.path), "state": state})
+    others = sum(not model.bundled for model in known_models().values())
+    folder = str(cache_folder() / "models")
+    models = {"bundled": found[True], "folder": folder, "known": others, "cached": found[False]}
     return {"weights": rows, "niqe": _niqe(), "models": models}
 
 
@@ -424,7 +431,7 @@ def _advice(found: Mapping[str, Any]) -> str:
     missing = [part["extra"] for part in found["optional"] if not part["present"]]
     if "demo" in missing:
         return (
-            "Upscaling and evaluating work (`goldeye upscale photo.jpg -o large -n MODEL`, `goldeye models list`); "
+            "Upscaling and evaluating work (`goldeye upscale photo.jpg -o large`, `goldeye models list`); "
             "for training, annotating and the demo: pip install 'goldeye[all]'."
         )
     return "All that a first try needs is here: goldeye demo -o demo."

@@ -424,6 +424,10 @@ def test_a_mixture_draws_one_of_its_pipelines(tmp_path: Path) -> None:
     share(clean, DRAWS, 0.25)
     others = [parameters for parameters in drawn if parameters["steps"] != [{"step": "bicubic"}]]
     assert all([step["step"] for step in one["steps"]][-1] == "resize_to_output" for one in others)
+    path.write_text("sharpen: true\nmixture: {hggt-enhance-noise: 0.3333333, hggt-enhance-blur: 0.6666666}")
+    enhancers = get_pipeline(str(path))
+    assert enhancers.keeps_size
+    assert [step["step"] for step in enhancers.draw(np.random.default_rng(0), 1)["steps"]].count("sharpen") == 1
     gt = np.random.default_rng(0).random((32, 32, 3), dtype=np.float32)
     np.testing.assert_array_equal(mixed.apply(gt, others[0]), PRESETS["hggt"].apply(gt, others[0]))
 
@@ -463,6 +467,8 @@ def test_a_preset_written_as_yaml_is_the_preset(tmp_path: Path, name: str) -> No
         ("mixture: {hggt: 0.5, bicubic: 0.4}", "sum to 1"),
         ("mixture: {hggt: 0.5, bicubik: 0.5}", "Did you mean 'bicubic'"),
         ("mixture: {hggt: 0.5, hggt-enhance-blur: 0.5}", "keeps_size"),
+        ("mixture: {1: 0.5, bicubic: 0.5}", "Unknown preset '1'"),
+        ("mixture: {}", "Unknown preset"),
         ("mixture: {hggt: 0.5, bsrgan: 0.5}", "scales"),
         ("mixture: {hggt: 1}\nsteps: [{step: bicubic}]", "not both"),
     ],

@@ -28,17 +28,9 @@ def wait_for(condition, process: subprocess.Popen, seconds: float) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A whole demo that was interrupted in its third stage, killed in its sixth, and then left alone."""
+    """A whole demo that was killed in its sixth stage, interrupted in its eighth, and then left alone."""
     output = tmp_path_factory.mktemp("demo") / "out"
     runs = output / "runs"
-
-    process = subprocess.Popen([*DEMO, "-o", str(output)])
-    wait_for(lambda: latest_step(runs / "enhance-rcan-blur") >= 100, process, 300)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    stopped_at = latest_step(runs / "enhance-rcan-blur")
-    assert 100 <= stopped_at < 300
-    assert not (output / "stages" / "enhancers.json").exists()
 
     process = subprocess.Popen([*DEMO, "-o", str(output)])
     wait_for(lambda: (output / "dataset" / "annotations.sqlite").exists(), process, 300)
@@ -46,6 +38,12 @@ def finished(tmp_path_factory) -> Path:
     process.kill()
     process.wait()
     assert not (output / "stages" / "labels.json").exists()
+
+    process = subprocess.Popen([*DEMO, "-o", str(output)])
+    wait_for(lambda: latest_step(runs / "original") >= 50, process, 300)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert not (output / "stages" / "train.json").exists()
 
     subprocess.run([*DEMO, "-o", str(output), "--json"], check=True, timeout=900)
     return output

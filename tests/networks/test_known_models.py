@@ -42,13 +42,16 @@ def test_the_index_is_whole() -> None:
     assert len({model.file for model in models.values()}) == len(models)
     assert len({model.sha256 for model in models.values() if model.sha256}) >= len(models) - 1
     for model in models.values():
-        assert model.url.startswith("https://github.com/"), model.name
-        assert model.source.startswith("https://"), model.name
+        if model.bundled:
+            assert model.source == f"Goldeye, recipe bundled/{model.name.removeprefix('goldeye-')}"
+        else:
+            assert model.url.startswith("https://github.com/"), model.name
+            assert model.source.startswith("https://"), model.name
+            assert model.size is None or model.size > 1e6, model.name
         assert model.file.endswith((".pth", ".safetensors")), model.name
         assert model.licence, model.name
         assert len(model.summary) > 10, model.name
         assert model.sha256 is None or re.fullmatch("[0-9a-f]{64}", model.sha256), model.name
-        assert model.size is None or model.size > 1e6, model.name
         assert model.name not in ARCHITECTURES
 
 

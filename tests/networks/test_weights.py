@@ -656,10 +656,10 @@ def test_names_without_weights(tmp_path: Path) -> None:
     assert error.value.hint == "Give a file of weights or the folder of a training run."
     with pytest.raises(InvalidInput, match=r"No file of weights and no run folder '.*missing\.pth'"):
         load_model(tmp_path / "missing.pth")
-    with pytest.raises(InvalidInput, match="no known model of that name") as error:
+    with pytest.raises(InvalidInput, match="no model of that name") as error:
         load_model("RealESRGAN_x4")
     assert error.value.hint == "Did you mean 'RealESRGAN_x4plus'?"
-    with pytest.raises(InvalidInput, match="no known model of that name") as error:
+    with pytest.raises(InvalidInput, match="no model of that name") as error:
         load_model("rrdb-pss")
     assert error.value.hint == "Did you mean 'rrdb-ps'?"
     with pytest.raises(InvalidInput, match="holds no weights: it has no checkpoints/latest"):

@@ -66,6 +66,8 @@ def small(name: str, pictures: Path, labelled: Path) -> TrainConfig:
             chosen = SMALL[config.architecture] | ({"scale": 2} if config.settings.get("scale") == 2 else {})
             kept = {key: config.settings[key] for key in ("branching", "scale") if key in config.settings}
             settings.append(f"{network}.settings={chosen | kept}")
+    if whole.generator.init is not None:
+        settings.append("generator.init=null")  # the bundled generator, which is no small one
     if whole.losses.perceptual is not None:
         settings.append("losses.perceptual.weights=random")
     if whole.data.source == "dataset":

@@ -72,8 +72,8 @@ def enhance_photos(
 ) -> BatchResult:
     """Make the candidates of every photo below `photos`: upright 8-bit sRGB of the photo's size, its alpha dropped.
 
-    `enhancers` maps a name to a file of weights, a run folder, a known model's name or a YAML combination. A network
-    that changes the size has its result resized to the photo's (MATLAB bicubic). `folders` maps a name to a folder of
+    `enhancers` maps a name to a file of weights, a run folder, a model's name or a YAML combination. A network that
+    changes the size has its result resized to the photo's (MATLAB bicubic). `folders` maps a name to a folder of
     pictures made elsewhere, of the photos' sizes and relative names; the endings may differ, and all may carry the
     suffix _NAME or _FOLDER. Slots 01, 02, … follow the order of `enhancers`, then `folders`.
     `tile` 0 is TILE pixels, `precision` auto, fp32, bf16 or fp16. Every engine gives the same files. Memory is needed

@@ -95,9 +95,11 @@ class Pipeline(Strict):
             raise ValueError("a pipeline has 'steps' or a 'mixture', not both")
         if not math.isclose(sum(part.share for part in self.mixture), 1, abs_tol=1e-6):
             raise ValueError("the shares of a 'mixture' sum to 1")
-        for key in ("keeps_size", "sharpen", "scales"):
+        for key in ("keeps_size", "scales"):
             if any(getattr(part.pipeline, key) != getattr(self, key) for part in self.mixture):
                 raise ValueError(f"all pipelines of a 'mixture', and the mixture itself, have the same '{key}'")
+        if any(part.pipeline.sharpen for part in self.mixture):
+            raise ValueError("'sharpen' stands at the mixture, not at its pipelines")
         return self
 
     @model_validator(mode="after")
@@ -131,8 +133,9 @@ class Pipeline(Strict):
         """Parameters of one sample, as JSON: {"scale", "steps": [{"step", …}, …]}; the scale is 1 with `keeps_size`."""
         self.check_scale(scale)
         if self.mixture:
-            number = rng.choice(len(self.mixture), p=[part.share for part in self.mixture])
-            return self.mixture[number].pipeline.draw(rng, scale)
+            shares = np.array([part.share for part in self.mixture])
+            found = self.mixture[rng.choice(len(shares), p=shares / shares.sum())].pipeline.draw(rng, scale)
+            return found | {"steps": [{"step": "sharpen"}, *found["steps"]]} if self.sharpen else found
         sample = Sample(1 if self.keeps_size else scale, [{"step": "sharpen"}] if self.sharpen else [])
         for step in self.steps:
             drawn = step.draw(rng, sample)

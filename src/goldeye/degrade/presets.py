@@ -240,7 +240,8 @@ def get_pipeline(name_or_path: str) -> Pipeline:
     if "extends" in values:
         values = _preset(str(values.pop("extends"))).model_dump() | values
     if isinstance(values.get("mixture"), dict):
-        values["mixture"] = [
-            {"share": share, "pipeline": _preset(name).model_dump()} for name, share in values["mixture"].items()
-        ]
+        shares = {str(name): share for name, share in values["mixture"].items()}
+        values["mixture"] = [{"share": share, "pipeline": _preset(name).model_dump()} for name, share in shares.items()]
+        first = _preset(next(iter(shares), ""))
+        values = {"keeps_size": first.keeps_size, "scales": first.scales} | values
     return validate(Pipeline, values, f"pipeline '{path}'")

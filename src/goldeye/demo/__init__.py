@@ -39,13 +39,15 @@ from goldeye.evaluate.metrics import low_frequency_delta_e, psnr
 from goldeye.evaluate.run import evaluate_folder, paired_difference
 from goldeye.files import write_json
 from goldeye.images import find_images, matlab_resize, read_image, to_float, to_uint8, write_image
+from goldeye.networks.known import bundled_enhancers
 from goldeye.networks.weights import load_model
 from goldeye.train.loop import train
 from goldeye.upscale import upscale_files, upscale_picture
 
-ENHANCERS = ("rcan-noise", "rcan-blur", "elan-noise", "elan-blur")
+ENHANCERS = bundled_enhancers()
 ANNOTATORS = ("scripted-1", "scripted-2", "scripted-3")
-SR_RUNS = {"original": "tiny/rrdb-original", "posneg": "tiny/rrdb-posneg"}
+SR_RUNS = {"original": "tiny/compact-original", "posneg": "tiny/compact-posneg"}
+START = "goldeye-x4-fidelity"  # what the recipes of SR_RUNS start from
 METRICS = ["psnr", "ssim", "psnr_y", "ssim_y"]
 
 
@@ -56,8 +58,6 @@ class DemoSettings(Strict):
     side: int | None = None
     patch_size: int = 128
     per_photo: int = 24
-    enhancer_settings: tuple[str, ...] = ()
-    pretrain_settings: tuple[str, ...] = ()
     sr_settings: tuple[str, ...] = ()
     least_gain_db: float = 0.5
     most_colour_shift: float = 1.0
@@ -171,21 +171,13 @@ def degrade(demo: Demo) -> None:
     demo.stage("degrade", "Degrade the hidden clean pictures with the enhancers' two presets", commands, work)
 
 
-def train_enhancers(demo: Demo) -> None:
-    """Four enhancers: two networks x two degradations (HGGT §3.2)."""
-    settings = [
-        f"data.path={demo.output / 'photos-train'}",
-        f"seed={demo.settings.seed}",
-        *demo.settings.enhancer_settings,
-    ]
+def measure_enhancers(demo: Demo) -> None:
+    """The four enhancers that come with Goldeye: two networks x two degradations (HGGT §3.2)."""
 
     def work() -> dict[str, Any]:
         result = {}
-        for name in ENHANCERS:
-            recipe = f"tiny/enhance-{name}"
-            run = demo.output / "runs" / f"enhance-{name}"
-            train(load_recipe(recipe, settings), run, recipe=recipe, device=demo.device)
-            result[name] = measured = _enhancer_gain(demo, run, name.split("-")[1])
+        for name, model in ENHANCERS.items():
+            result[name] = measured = _enhancer_gain(demo, model, name.split("-")[1])
             demo.say(f"      {name}: {measured['gain_db']:+.2f} dB on held-back crops")
             if measured["gain_db"] < demo.settings.least_gain_db:
                 raise RunStopped(
@@ -195,15 +187,21 @@ def train_enhancers(demo: Demo) -> None:
                 raise RunStopped(f"Enhancer {name} shifts colour by {measured['colour_shift']:.2f} Delta E.")
         return result
 
+    degraded, enhanced, clean = (demo.output / name for name in ("degraded", "enhanced", "clean"))
     commands = [
-        f"goldeye train tiny/enhance-{name} {_set(settings)} -o {demo.output}/runs/enhance-{name}" for name in ENHANCERS
+        line
+        for name, model in ENHANCERS.items()
+        for line in (
+            f"goldeye upscale {degraded / name.split('-')[1]} -o {enhanced / name} -n {model}",
+            f"goldeye evaluate {enhanced / name} --gt {clean} --crop-border 0",
+        )
     ]
-    demo.stage("enhancers", "Train four small enhancers (2 RCAN-like, 2 ELAN-like)", commands, work)
+    demo.stage("enhancers", "Measure the four bundled enhancers (2 RCAN-like, 2 ELAN-like)", commands, work)
 
 
-def _enhancer_gain(demo: Demo, run: Path, kind: str) -> dict[str, Any]:
+def _enhancer_gain(demo: Demo, enhancer: str, kind: str) -> dict[str, Any]:
     """Mean PSNR over crops of the held-back photos' clean pictures, before and after, and the colour shift."""
-    model = load_model(str(run))
+    model = load_model(enhancer)
     size = demo.settings.patch_size
     before, after, shifts = [], [], []
     for name in TEST:
@@ -227,17 +225,16 @@ def _enhancer_gain(demo: Demo, run: Path, kind: str) -> dict[str, Any]:
 def enhance(demo: Demo) -> None:
     """The four enhancers' candidates, and a fifth that was made elsewhere and is deliberately bad."""
     photos, sharpened, candidates = (demo.output / name for name in ("photos", "sharpened", "candidates"))
-    enhancers = {name: str(demo.output / "runs" / f"enhance-{name}") for name in ENHANCERS}
 
     def work() -> dict[str, Any]:
         write_oversharpened(photos, sharpened)
         result = enhance_photos(
-            photos, candidates, enhancers=enhancers, folders={"sharpened": sharpened}, device=demo.device
+            photos, candidates, enhancers=ENHANCERS, folders={"sharpened": sharpened}, device=demo.device
         )
         _all_done(result)
-        return {"candidates": [*enhancers, "sharpened"], "pictures": len(result.done) + len(result.skipped)}
+        return {"candidates": [*ENHANCERS, "sharpened"], "pictures": len(result.done) + len(result.skipped)}
 
-    options = " ".join(f"--enhancer {name}={path}" for name, path in enhancers.items())
+    options = " ".join(f"--enhancer {name}={path}" for name, path in ENHANCERS.items())
     commands = [f"goldeye enhance {photos} -o {candidates} {options} --folder sharpened={sharpened}"]
     demo.stage("enhance", "Enhance the photos; a fifth candidate comes in as a folder", commands, work)
 
@@ -337,42 +334,35 @@ def labels(demo: Demo) -> None:
 
 
 def train_sr(demo: Demo) -> None:
-    """L1 pretraining, then two GAN runs: original patches, and positives + negatives (Eq. 5)."""
-    runs, seed = demo.output / "runs", f"seed={demo.settings.seed}"
-    pretrain = [f"data.path={demo.output / 'photos-train'}", seed, *demo.settings.pretrain_settings]
-    gan = [
+    """Two GAN runs from the bundled generator: original patches, and positives + negatives (Eq. 5)."""
+    runs = demo.output / "runs"
+    settings = [
         f"data.path={demo.output / 'dataset'}",
         "data.split=train",
-        f"generator.init={runs / 'rrdb-pretrain'}",
-        seed,
+        f"seed={demo.settings.seed}",
         *demo.settings.sr_settings,
     ]
-    plan = {"rrdb-pretrain": ("tiny/rrdb-pretrain", pretrain)} | {
-        f"rrdb-{name}": (recipe, gan) for name, recipe in SR_RUNS.items()
-    }
 
     def work() -> dict[str, Any]:
-        for name, (recipe, settings) in plan.items():
+        for name, recipe in SR_RUNS.items():
             train(load_recipe(recipe, settings), runs / name, recipe=recipe, device=demo.device)
-        return {name: str(runs / name / "metrics.jsonl") for name in plan}
+        return {name: str(runs / name / "metrics.jsonl") for name in SR_RUNS}
 
-    commands = [
-        f"goldeye train {recipe} {_set(settings)} -o {runs / name}" for name, (recipe, settings) in plan.items()
-    ]
-    demo.stage("train", "Train a small RRDB: L1, then GAN on originals and on positives + negatives", commands, work)
+    commands = [f"goldeye train {recipe} {_set(settings)} -o {runs / name}" for name, recipe in SR_RUNS.items()]
+    demo.stage(
+        "train", "Train SR from the bundled generator: GAN on originals, and on positives + negatives", commands, work
+    )
 
 
 def evaluate(demo: Demo) -> None:
-    """Both runs and bicubic on the held-back photos' patches, against positives, originals and the clean copies."""
+    """Both runs, their start and bicubic on the held-back patches, against positives, originals and clean copies."""
     dataset_path, testset, results = (demo.output / name for name in ("dataset", "testset", "sr"))
+    models = {"start": START} | {name: str(demo.output / "runs" / name) for name in SR_RUNS}
     commands = [
         f"goldeye degrade {testset / 'original'} -o {testset / 'lr'} --preset hggt --seed {demo.settings.seed}",
-        *(
-            f"goldeye upscale {testset / 'lr'} -o {results / name} -n {demo.output}/runs/rrdb-{name}"
-            for name in SR_RUNS
-        ),
-        *(f"goldeye evaluate {results / name} --dataset {dataset_path} --split test" for name in SR_RUNS),
-        *(f"goldeye evaluate {results / name} --gt {testset / 'clean'}" for name in SR_RUNS),
+        *(f"goldeye upscale {testset / 'lr'} -o {results / name} -n {model}" for name, model in models.items()),
+        *(f"goldeye evaluate {results / name} --dataset {dataset_path} --split test" for name in models),
+        *(f"goldeye evaluate {results / name} --gt {testset / 'clean'}" for name in models),
     ]
 
     def work() -> dict[str, Any]:
@@ -388,9 +378,8 @@ def evaluate(demo: Demo) -> None:
             )
             write_image(testset / "original" / f"{group.id}.png", read_image(group.original))
         _all_done(degrade_folder(testset / "original", testset / "lr", preset="hggt", scale=4, seed=demo.settings.seed))
-        for name in SR_RUNS:
-            model = load_model(str(demo.output / "runs" / f"rrdb-{name}"))
-            _all_done(upscale_files([testset / "lr"], results / name, model=model, overwrite=True))
+        for name, model in models.items():
+            _all_done(upscale_files([testset / "lr"], results / name, model=load_model(model), overwrite=True))
         for path in find_images(testset / "lr"):
             enlarged = matlab_resize(to_float(read_image(path)), size, size)
             write_image(results / "bicubic" / path.name, to_uint8(enlarged))
@@ -403,7 +392,7 @@ def _evaluations(demo: Demo, dataset: Path, testset: Path, results: Path) -> dic
     """Write evaluation/METHOD-TARGET.json for each pair; return the tables' numbers and the verdicts."""
     documents: dict[str, dict[str, dict[str, Any]]] = {}
     for target in ("positives", "original", "clean"):
-        for name in ("bicubic", *SR_RUNS):
+        for name in ("bicubic", "start", *SR_RUNS):
             where: dict[str, Any] = (
                 {"gt": testset / "clean"}
                 if target == "clean"
@@ -435,7 +424,7 @@ def _evaluations(demo: Demo, dataset: Path, testset: Path, results: Path) -> dic
 def upscale(demo: Demo) -> None:
     """One whole photo with the positive + negative run."""
     photo = demo.output / "photos" / f"{TEST[0]}.png"
-    target, run = demo.output / "upscaled", demo.output / "runs" / "rrdb-posneg"
+    target, run = demo.output / "upscaled", demo.output / "runs" / "posneg"
 
     def work() -> dict[str, Any]:
         _all_done(upscale_files([photo], target, model=load_model(str(run)), overwrite=True))
@@ -451,7 +440,7 @@ def _set(settings: list[str]) -> str:
 STAGES: tuple[Callable[[Demo], None], ...] = (
     photos,
     degrade,
-    train_enhancers,
+    measure_enhancers,
     enhance,
     select,
     annotate,

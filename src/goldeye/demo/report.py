@@ -33,14 +33,14 @@ def write_report(output: Path, records: dict[str, dict[str, Any]], settings: dic
     )
     environment.filters["db"] = lambda value: "–" if value is None else f"{value:.2f}"
     environment.filters["figure"] = _figure
-    runs = [*(f"enhance-{name}" for name in records["enhancers"]["result"]), *records["train"]["result"]]
     page = environment.from_string(source).render(
+        folder=output,
         records=records,
         stages=list(records.values()),
         stats=records["labels"]["result"],
         groups=_groups(Dataset.open(output / "dataset")),
         photo_pairs=_photo_pairs(output),
-        curves={name: _curve(output / "runs" / name) for name in runs},
+        curves={name: _curve(output / "runs" / name) for name in records["train"]["result"]},
         upscaled=_before_after(output, records["upscale"]["result"]),
         settings=settings,
         versions={"goldeye": __version__, "python": platform.python_version()}

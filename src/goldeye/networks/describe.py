@@ -54,6 +54,7 @@ def list_models() -> list[dict[str, Any]]:
             "licence": model.licence,
             "source": model.source,
             "summary": model.summary,
+            "bundled": model.bundled,
             "cached": model.cached,
         }
         for model in known_models().values()
@@ -69,7 +70,7 @@ def describe(name: str) -> dict[str, Any]:
     """
     known = find_known(name)
     if find_file(name) is None:
-        if known is not None and not known.cached:
+        if known is not None and not known.bundled and not known.cached:
             return _known(known)
         if name in ARCHITECTURES:
             return _architecture(name)
@@ -118,6 +119,7 @@ def _known(model: KnownModel) -> dict[str, Any]:
         "source": model.source,
         "licence": model.licence,
         "summary": model.summary,
+        "bundled": False,
         "url": model.url,
         "file": str(model.path),
         "cached": False,
@@ -147,7 +149,8 @@ def _file(name: str, model: LoadedModel) -> dict[str, Any]:
         "header": header,
     }
     if known is not None:
-        found |= {"summary": known.summary, "url": known.url, "cached": known.cached}
+        found |= {"summary": known.summary, "bundled": known.bundled, "cached": known.cached}
+        found |= {"card": str(known.card)} if known.bundled else {"url": known.url}
     return found
 
 
@@ -159,11 +162,14 @@ def list_text(rows: list[dict[str, Any]]) -> str:
         for row in rows
         if row["kind"] == "architecture"
     ]
-    lines += ["Known weights (`-n NAME` fetches them once; * is here already):"]
+    bundled = [row for row in rows if row["kind"] == "weights" and row["bundled"]]
+    others = [row for row in rows if row["kind"] == "weights" and not row["bundled"]]
+    lines += ["Models that come with Goldeye (`goldeye models info NAME`; terms of their data: WEIGHTS_LICENSE):"]
+    lines += [f"  {row['name']:27} x{row['scale']}  {row['summary']}" for row in bundled]
+    lines += ["Known weights of others (`-n NAME` fetches them once; * is here already):"]
     lines += [
         f" {'*' if row['cached'] else ' '}{row['name']:27} x{row['scale']}  {row['licence']:13} {row['summary']}"
-        for row in rows
-        if row["kind"] == "weights"
+        for row in others
     ]
     return "\n".join(lines)
 

@@ -1,7 +1,8 @@
-"""Weights that others have released: an index (`known.yaml`), and a cache on disk that is filled by name.
+"""Weights by name: Goldeye's own, which come with the package (`goldeye/bundled/models.yaml`), and those that others
+have released (`known.yaml`), kept in a cache on disk that is filled by name.
 
-A file is fetched once, checked against its SHA-256 and used without network from then on. Where no source gives a hash,
-the one found is kept beside the file (`NAME.sha256`) and checked at every later use.
+A file of others is fetched once, checked against its SHA-256 and used without network from then on. Where no source
+gives a hash, the one found is kept beside the file (`NAME.sha256`) and checked at every later use.
 """
 
 from __future__ import annotations
@@ -32,21 +33,25 @@ from goldeye.networks import ARCHITECTURES, resolve_config
 
 SCHEMES = ("https",)
 TIMEOUT = 30.0  # seconds without a byte
+BUNDLED = Path(str(resources.files("goldeye") / "bundled"))
 _CHUNK = 1 << 20
 _LARGEST = 1 << 32  # bytes: no network here is nearly that
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """One entry of the index. `architecture` is a name of `ARCHITECTURES` or, for a network not ours, spandrel's."""
+    """One entry of an index. `architecture` is a name of `ARCHITECTURES` or, for a network not ours, spandrel's.
+
+    Without `url` the file is in the package, with its card beside it.
+    """
 
     name: str
     architecture: str
     scale: int
     licence: str
     source: str
-    url: str
     summary: str
+    url: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     sha256: str | None = None
     size: int | None = None
@@ -59,14 +64,24 @@ class KnownModel:
         return resolve_config(self.architecture, {"scale": self.scale} | self.config)
 
     @property
+    def bundled(self) -> bool:
+        """Whether it comes with the package."""
+        return not self.url
+
+    @property
     def file(self) -> str:
-        """The released file's name."""
-        return urlsplit(self.url).path.rpartition("/")[2]
+        """The file's name, as it was released."""
+        return f"{self.name}.safetensors" if self.bundled else urlsplit(self.url).path.rpartition("/")[2]
 
     @property
     def path(self) -> Path:
-        """Where the cache keeps the file."""
-        return cache_folder() / "models" / self.file
+        """Where the file is, or where the cache will keep it."""
+        return (BUNDLED if self.bundled else cache_folder() / "models") / self.file
+
+    @property
+    def card(self) -> Path | None:
+        """The page on what a bundled model was trained on, measured at and may be used for."""
+        return BUNDLED / "cards" / f"{self.name}.md" if self.bundled else None
 
     @property
     def cached(self) -> bool:
@@ -78,9 +93,20 @@ class KnownModel:
 
 @cache
 def known_models() -> dict[str, KnownModel]:
-    """The index by name."""
-    text = resources.files("goldeye.networks").joinpath("known.yaml").read_text(encoding="utf-8")
-    return {entry["name"]: KnownModel(**entry) for entry in yaml.safe_load(text)}
+    """Both indices by name, the bundled models first."""
+    released = Path(str(resources.files("goldeye.networks") / "known.yaml"))
+    entries = [
+        entry
+        for path in (BUNDLED / "models.yaml", released)
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))
+    ]
+    return {entry["name"]: KnownModel(**entry) for entry in entries}
+
+
+def bundled_enhancers() -> dict[str, str]:
+    """The enhancers that come with the package, {short name for candidates: name}."""
+    names = [model.name for model in known_models().values() if model.bundled and model.scale == 1]
+    return {name.removeprefix("goldeye-enhance-"): name for name in names}
 
 
 def find_known(name: str) -> KnownModel | None:
@@ -104,10 +130,20 @@ def cache_folder() -> Path:
 
 
 def fetch(model: KnownModel) -> Path:
-    """The model's file in the cache, fetched when it is not there yet, with its SHA-256 checked.
+    """The model's file, bundled or in the cache, fetched when it is not there yet, with its SHA-256 checked.
 
     Raises InvalidInput when it cannot be fetched (saying which file to place where) or is not the file it should be.
     """
+    if model.bundled:
+        try:
+            whole = sha256(model.path) == model.sha256
+        except OSError:
+            whole = False
+        if not whole:
+            raise InvalidInput(
+                f"'{model.path}', which comes with Goldeye, is missing or not as it was.", hint="Install Goldeye anew."
+            )
+        return model.path
     try:
         if not model.cached:
             _download(model, model.path)

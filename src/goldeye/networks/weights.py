@@ -165,7 +165,7 @@ def save_weights(
 
 
 def load_model(name_or_path: str | Path, *, device: str = "cpu") -> LoadedModel:
-    """Load a network from a file of weights, a run folder (its latest checkpoint) or a known model's name.
+    """Load a network from a file of weights, a run folder (its latest checkpoint) or a bundled or known model's name.
 
     A YAML file combines several (`goldeye.upscale.combine`).
 
@@ -263,9 +263,19 @@ def _resolve(name_or_path: str | Path) -> Path:
         )
     near = difflib.get_close_matches(name, [*known_models(), *ARCHITECTURES], n=1, cutoff=0.6)
     raise InvalidInput(
-        f"No file of weights and no run folder '{name}', and no known model of that name.",
-        hint=f"Did you mean '{near[0]}'?" if near else "`goldeye models list` shows the known models.",
+        f"No file of weights and no run folder '{name}', and no model of that name.",
+        hint=f"Did you mean '{near[0]}'?" if near else "`goldeye models list` shows the models.",
     )
+
+
+def origin(name_or_path: str) -> dict[str, str]:
+    """What is to be known of weights that were trained starting from these: `init`, `init_sha256`, and their `licence`
+    where one is stated. Raises InvalidInput as `load_model` does."""
+    path = _resolve(name_or_path)
+    known = find_known(name_or_path) if find_file(name_or_path) is None else None
+    stated = known.licence if known else _read(path)[1].get("licence") if path.suffix == ".safetensors" else None
+    found = {"init": known.name if known else Path(name_or_path).name, "init_sha256": sha256(path)}
+    return found | ({"licence": str(stated)} if stated else {})
 
 
 def read_state(path: Path, prefix: str = "") -> dict[str, Tensor]:

@@ -79,15 +79,15 @@ class Position:
     rollbacks: int = 0
 
 
-def save_checkpoint(
-    run: Path, position: Position, method: Method, config: TrainConfig, recipe: str, data_sha256: str
-) -> None:
+def save_checkpoint(run: Path, position: Position, method: Method, config: TrainConfig, header: dict[str, str]) -> None:
     """Write the checkpoint of a step, then drop those beyond `keep_checkpoints` that are not the best by a metric.
 
-    `data_sha256` is `data_hash`'s.
+    `header` is what the header of the weights says besides: the recipe, `data_sha256` (`data_hash`'s), and what the
+    generator started from (`weights.origin`).
     """
     folder = run / "checkpoints"
     name = f"step-{position.step:08d}"
+    data_sha256 = header["data_sha256"]
     state = {"format": FORMAT, "position": asdict(position), "data": data_sha256, "method": method.state()}
     with atomic_path(folder / f"{name}.pt") as temporary:
         try:
@@ -102,11 +102,10 @@ def save_checkpoint(
         config=generator.settings,
         scale=config.scale,
         extra={
-            "recipe": recipe,
             "step": str(position.step),
             "goldeye": __version__,
             "config_sha256": sha256(run / "config.yaml"),
-            "data_sha256": data_sha256,
+            **header,
         },
     )
     write_text(folder / "latest", name + "\n")

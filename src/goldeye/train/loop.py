@@ -19,6 +19,7 @@ from goldeye.dataset.training import build_dataset
 from goldeye.errors import Interrupted, InvalidInput, RunStopped
 from goldeye.files import write_text
 from goldeye.methods import METHODS, Method
+from goldeye.networks.weights import origin
 from goldeye.train.checkpoint import (
     Position,
     data_hash,
@@ -86,6 +87,8 @@ class _Trainer:
         self._data = data_hash(self._dataset.pictures())
         self._validator = Validator(config, str(engine.device)) if config.validation else None
         self._method = self._new_method()
+        started = {} if config.generator.init is None else origin(config.generator.init)
+        self._header = {"recipe": recipe, "data_sha256": self._data} | started
         self.position = Position()
 
     def _new_method(self) -> Method:
@@ -183,7 +186,7 @@ class _Trainer:
         drop_old(self._run, self._config.keep_checkpoints)
 
     def _save(self) -> None:
-        save_checkpoint(self._run, self.position, self._method, self._config, self._recipe, self._data)
+        save_checkpoint(self._run, self.position, self._method, self._config, self._header)
 
     def go_back(self, found: TooManyNonFinite) -> None:
         """To the last good checkpoint with lower rates and new samples, or RunStopped."""

@@ -65,6 +65,8 @@ def export_model(model: LoadedModel, path: Path) -> dict[str, Any]:
         raise InvalidInput(f"'{model.path}' combines several models ({model.architecture}): export each by itself.")
     written: dict[str, Any] = {"path": str(path), "format": ending[1:]}
     written["parameters"] = sum(p.numel() for p in model.module.parameters())
+    if "licence" in model.metadata:
+        written["licence"] = model.metadata["licence"]
     if ending == ".onnx":
         return written | _export_onnx(model, path)
     # A community network's module may name its tensors in its own way: the file's are the ones that others read.
@@ -188,6 +190,7 @@ def _export_onnx(model: LoadedModel, path: Path) -> dict[str, Any]:
             "any_size": "true",
             "range": "RGB in [0, 1]",
             "sha256": model.sha256,
+            **({"licence": model.metadata["licence"]} if "licence" in model.metadata else {}),
         }
     )
     with atomic_path(path) as temporary:
@@ -248,6 +251,7 @@ def _quiet() -> Iterator[None]:
 def export_text(written: dict[str, Any]) -> str:
     """What was written, for people."""
     text = f"{written['path']}: {written['parameters']:,} parameters"
+    text += f", licence: {written['licence']}" if "licence" in written else ""
     if written["format"] != "onnx":
         return text
     sizes = ", ".join("x".join(map(str, size)) for size in written["checked"])
