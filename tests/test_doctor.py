@@ -65,7 +65,7 @@ def test_goldeye_alone_shows_the_way(capsys: pytest.CaptureFixture[str]) -> None
     assert out == FIRST_STEPS + "\n"
     assert max(map(len, out.splitlines())) <= 110
     assert [words[0] for words in shown_commands()] == [
-        *("demo", "models", "upscale"),
+        *("demo", "upscale"),
         *("train", "enhance", "select", "annotate", "labels", "train", "upscale", "evaluate", "study"),
     ]
 

@@ -381,7 +381,7 @@ import sys
 from goldeye.networks import known
 known.SCHEMES = ("http",)
 url, digest = sys.argv[1:]
-print(known.fetch(known.KnownModel("Test_x4", "rrdb", 4, "", "", url, "", sha256=digest)), flush=True)
+print(known.fetch(known.KnownModel("Test_x4", "rrdb", 4, "", "", "", url, sha256=digest)), flush=True)
 """
 
 
