@@ -74,11 +74,10 @@ def _take(run: Path, name: str) -> dict[str, object]:
     config["data"]["path"] = "pack"
     write_text(records / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     write_text(records / "metrics.jsonl", (run / "metrics.jsonl").read_text(encoding="utf-8"))
-    changed = {"scale": model.scale} | model.config
     return {
         "architecture": model.architecture,
         "scale": model.scale,
-        "config": {key: value for key, value in changed.items() if key != "scale"},
+        "config": {key: value for key, value in model.config.items() if key != "scale"},
         "size": weights.stat().st_size,
         "sha256": sha256(weights),
     }
