@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -21,6 +22,7 @@ from goldeye.files import sha256, write_text
 from goldeye.networks.known import BUNDLED
 from goldeye.networks.weights import load_model, save_weights
 from goldeye.train.checkpoint import latest_step
+from goldeye.upscale.combine import interpolate
 
 HEAD = "# The models that come with Goldeye. Hashes and sizes: benchmarks/bundle_models.py. Cards: cards/NAME.md.\n"
 # ESRGAN's network interpolation: so much of the run's weights, the rest from the model that it started from.
@@ -59,9 +61,8 @@ def _take(run: Path, name: str) -> dict[str, object]:
     model = load_model(run)
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     if name in INTERPOLATED:
-        share, start = INTERPOLATED[name], load_model(config["generator"]["init"]).module.state_dict()
-        state = model.module.state_dict()
-        model.module.load_state_dict({key: start[key].lerp(value, share) for key, value in state.items()})
+        share, start = INTERPOLATED[name], load_model(config["generator"]["init"])
+        model = replace(model, module=interpolate([model, start], [share, 1 - share]))
     weights, records = BUNDLED / f"{name}.safetensors", BUNDLED / "runs" / name
     own = ("format", "architecture", "config", "scale", "parameters", "licence")
     extra = {key: value for key, value in model.metadata.items() if key not in own} | {"licence": LICENCE}

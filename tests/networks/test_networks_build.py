@@ -15,6 +15,7 @@ from goldeye.networks import ARCHITECTURES, NETWORKS, build_network, resolve_con
 from goldeye.networks.blocks import pad_to_multiple, pixelshuffle_upsampler, reach
 from goldeye.networks.edl import EDL
 from goldeye.networks.infer import infer_architecture, new_names
+from goldeye.networks.swinir import DropPath
 from goldeye.networks.windows import edge_masks, find_windows, window_kinds, windows_of
 from goldeye.upscale.precision import prepare_network
 
@@ -193,6 +194,7 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         ("swinir-m", {"img_size": 8}),
         ("swinir-m", {"img_size": 60}),
         ("swinir-m", {"window_size": 0}),
+        ("swinir-m", {"drop_path_rate": 1}),
         ("swinir-m", {"embed_dim": 64}),
         ("swinir-m", {"depths": (6, 6)}),
         ("srresnet", {"scale": 8}),
@@ -317,6 +319,37 @@ def test_swinir_trains_after_inference_of_the_same_size() -> None:
     assert not windows_of(1, 5, 7, 4, torch.device("cpu")).picture_to_plain.is_inference()
     network(image).sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in network.parameters())
+
+
+def test_stochastic_depth_leaves_out_a_sample_s_branch_or_makes_up_for_it() -> None:
+    rows = torch.arange(12.0).view(6, 2) + 1
+    samples = torch.tensor([0, 1, 2, 2, 1, 0])  # as in shifted windows: not in the samples' order
+    torch.manual_seed(0)
+    seen = set()
+    for _ in range(20):
+        factors = DropPath(0.2)(rows, samples, 3) / rows
+        for sample in range(3):
+            one = factors[samples == sample]
+            assert torch.all(one == one[0, 0])
+            seen.add(round(one[0, 0].item(), 4))
+    assert seen == {0.0, 1.25}  # 1 / (1 - 0.2)
+    assert torch.equal(DropPath(0.0)(rows, samples, 3), rows)
+    assert torch.equal(DropPath(0.2)(rows, None, 3), rows)  # inference
+
+
+def test_swinir_drops_more_the_deeper_and_only_in_training() -> None:
+    network = tiny("swinir-m", depths=(2, 3), drop_path_rate=0.4)
+    rates = [module.rate for module in network.modules() if isinstance(module, DropPath)]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])  # official: linspace(0, rate, blocks)
+    image = torch.rand(1, 3, 8, 12).repeat(2, 1, 1, 1)
+    with torch.no_grad():
+        assert torch.equal(network.eval()(image)[0], network(image)[1])
+        network.train()
+        drawn = [network(image) for _ in range(8)]
+        assert len({tuple(picture.flatten()[:4].tolist()) for pair in drawn for picture in pair}) > 8  # a draw each
+        still = tiny("swinir-m", depths=(2, 3), drop_path_rate=0.0)
+        still.load_state_dict(network.state_dict())
+        torch.testing.assert_close(still.train()(image), network.eval()(image))
 
 
 @pytest.mark.parametrize("architecture", ["swinir-l", "rcan-x1", "elan", "srresnet", "compact", "edl", "edl-code"])

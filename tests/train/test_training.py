@@ -26,6 +26,7 @@ from goldeye.images import write_image
 from goldeye.methods import METHODS
 from goldeye.networks.weights import load_model
 from goldeye.train.checkpoint import latest_step
+from goldeye.train.ema import AveragedWeights
 from goldeye.train.engine import Engine
 from goldeye.train.logging import read_metrics
 from goldeye.train.loop import train
@@ -487,6 +488,21 @@ def test_the_rate_falls_at_its_milestones(photos, dataset, tmp_path):
     rates = [row["lr"] for row in read_metrics(tmp_path / "run")]
     # The rate that is logged is the one that the next step uses.
     assert rates == pytest.approx([0.01, 0.005, 0.005, 0.0025, 0.0025, 0.0025])
+
+
+def test_running_statistics_are_averaged_as_the_weights_are():
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+    averaged = AveragedWeights(network, 0.75)
+    with torch.no_grad():
+        network[0].weight.fill_(4)
+        network[1].running_mean.fill_(8)  # from 0
+        network[1].running_var.fill_(5)  # from 1
+        network[1].num_batches_tracked.fill_(3)
+    before = averaged.module[0].weight.item()
+    averaged.update(network)
+    assert averaged.module[0].weight.item() == pytest.approx(0.75 * before + 0.25 * 4)
+    assert (averaged.module[1].running_mean.item(), averaged.module[1].running_var.item()) == (2, 2)
+    assert averaged.module[1].num_batches_tracked.item() == 3
 
 
 def test_averaged_weights_by_hand(photos, dataset):

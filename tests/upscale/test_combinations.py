@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from spandrel.architectures.SPAN import SPAN
 from torch import Tensor, nn
 
 from goldeye.errors import InvalidInput
 from goldeye.networks import build_network
-from goldeye.networks.weights import load_model, save_weights
+from goldeye.networks.weights import load_model, origin, save_weights
 from goldeye.upscale import upscale_picture
 from goldeye.upscale.engine import median_luma
+from goldeye.upscale.export import export_model
 from goldeye.upscale.fusion import Fusion, SelfEnsemble, WeightedEnsemble
 
 
@@ -118,10 +120,11 @@ def test_eight_views_of_a_picture_that_is_not_square() -> None:
 TINY = {"num_feat": 4, "num_group": 1, "num_block": 1, "squeeze_factor": 2}
 
 
-def weights(path: Path, seed: int, scale: int = 2) -> nn.Module:
+def weights(path: Path, seed: int, scale: int = 2, extra: dict[str, str] | None = None, **settings: int) -> nn.Module:
     torch.manual_seed(seed)
-    module = build_network("rcan", **TINY, scale=scale).eval()
-    save_weights(path, module, architecture="rcan", config={**TINY, "scale": scale}, scale=scale)
+    config = TINY | {"scale": scale} | settings
+    module = build_network("rcan", **config).eval()
+    save_weights(path, module, architecture="rcan", config=config, scale=scale, extra=extra)
     return module
 
 
@@ -130,6 +133,8 @@ def folder(tmp_path: Path) -> Path:
     weights(tmp_path / "sub" / "r.safetensors", 0)
     weights(tmp_path / "s.safetensors", 1)
     weights(tmp_path / "x4.safetensors", 2, scale=4)
+    weights(tmp_path / "wide.safetensors", 2, num_block=2)
+    torch.save(SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=2).state_dict(), tmp_path / "spandrel.pth")
     return tmp_path
 
 
@@ -161,6 +166,37 @@ def test_an_ensemble_file_is_a_model(folder: Path) -> None:
     assert (model.module(x) - sum(parts) / 2).abs().max() < 1e-5
 
 
+def test_an_interpolation_file_is_one_network(folder: Path) -> None:
+    """ESRGAN's network interpolation: .8 of one file's weights and .2 of the other's."""
+    text = "interpolation: [{model: sub/r.safetensors, weight: 0.8}, {model: s.safetensors, weight: 0.2}]"
+    (folder / "mixed.yaml").write_text(text)
+    model = load_model(folder / "mixed.yaml")
+    assert (model.architecture, model.scale) == ("rcan", 2)
+    r, s = (load_model(folder / name).module.state_dict() for name in ("sub/r.safetensors", "s.safetensors"))
+    for key, value in model.module.state_dict().items():
+        torch.testing.assert_close(value, 0.8 * r[key] + 0.2 * s[key])
+    export_model(model, folder / "mixed.safetensors")
+    export_model(model, folder / "mixed.pth")
+    x = torch.rand(1, 3, 9, 7)
+    for name in ("mixed.safetensors", "mixed.pth"):
+        assert torch.equal(load_model(folder / name).module(x), model.module(x))
+
+
+def test_the_terms_of_interpolated_models_go_on(folder: Path) -> None:
+    for name, licence in (("a", "research"), ("b", "MIT"), ("c", "research")):
+        weights(folder / f"{name}.safetensors", 7, extra={"licence": licence})
+    (folder / "mixed.yaml").write_text("interpolation: [{model: a.safetensors}, {model: b.safetensors}]")
+    export_model(load_model(folder / "mixed.yaml"), folder / "mixed.safetensors")
+    header = load_model(folder / "mixed.safetensors").metadata
+    assert header["licence"] == "research; MIT"
+    assert header["interpolation"] == "0.5 of a.safetensors, 0.5 of b.safetensors"
+    begun = origin(str(folder / "mixed.yaml"))
+    assert begun["licence"] == "research; MIT"
+    assert begun["init_sha256"] == load_model(folder / "mixed.yaml").sha256
+    (folder / "mixed.yaml").write_text("interpolation: [{model: a.safetensors}, {model: c.safetensors}]")
+    assert origin(str(folder / "mixed.yaml"))["licence"] == "research"
+
+
 def test_the_hash_changes_with_a_member(folder: Path) -> None:
     (folder / "rgan.yaml").write_text("fusion: {r: sub/r.safetensors, s: s.safetensors}")
     before = load_model(folder / "rgan.yaml").sha256
@@ -179,8 +215,15 @@ def test_the_hash_changes_with_a_member(folder: Path) -> None:
         ("fusion: {r: sub/r.safetensors, s: gone.safetensors}", "gone.safetensors"),
         ("fusion: {r: me.yaml, s: s.safetensors}", "'me.yaml' is itself a combination"),
         ("ensemble: []", "at least 1"),
-        ("ensemble: [{model: s.safetensors, weight: 0.5}, {model: s.safetensors}]", "every member .* has a weight"),
-        ("{}", "one of 'fusion' and 'ensemble' is needed"),
+        (
+            "ensemble: [{model: s.safetensors, weight: 0.5}, {model: s.safetensors}]",
+            "either every member has a weight or none",
+        ),
+        ("interpolation: [{model: s.safetensors}]", "at least 2"),
+        ("interpolation: [{model: s.safetensors}, {model: wide.safetensors}]", "are different networks"),
+        ("interpolation: [{model: s.safetensors}, {model: x4.safetensors}]", "different scales"),
+        ("interpolation: [{model: spandrel.pth}, {model: spandrel.pth}]", "no architecture of Goldeye's"),
+        ("{}", "one of 'fusion', 'ensemble' and 'interpolation' is needed"),
         ("- a", "should hold YAML settings"),
         ("a: [", "not valid YAML"),
     ],

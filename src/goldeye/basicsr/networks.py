@@ -41,7 +41,7 @@ GENERATORS = {
     "SRVGGNetCompact": Kind("compact", (*_PICTURE, "num_conv", "act_type"), {"num_conv": 16}, scale=4),
     "SwinIR": Kind(
         "swinir",
-        (*_SWINIR, "resi_connection", "img_range", "img_size"),
+        (*_SWINIR, "resi_connection", "img_range", "img_size", "drop_path_rate"),
         {
             "embed_dim": 96,
             "depths": [6, 6, 6, 6],
@@ -57,7 +57,6 @@ GENERATORS = {
             "qk_scale": None,
             "drop_rate": 0,
             "attn_drop_rate": 0,
-            "drop_path_rate": 0,
             "ape": False,
             "patch_norm": True,
         },

@@ -6,6 +6,7 @@ shifted windows, where the official code joins, rolls and cuts.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -62,10 +63,29 @@ class MLP(nn.Module):
         return out
 
 
+class DropPath(nn.Module):
+    """Stochastic depth: in training a sample's branch is left out with probability `rate`, else divided by 1 − rate.
+
+    (B·H·W, C), rows in any order → same; `samples`, (B·H·W,), says of which of the `batch` samples each row is.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor, samples: Tensor | None, batch: int) -> Tensor:
+        if samples is None or not self.rate:
+            return x
+        kept = torch.empty(batch, 1, device=x.device).bernoulli_(1 - self.rate) / (1 - self.rate)
+        return x * F.embedding(samples, kept)
+
+
 class SwinBlock(nn.Module):
     """Window attention and MLP, each after a LayerNorm and with a skip: (B·H·W, C) in window order → same."""
 
-    def __init__(self, dim: int, size: int, num_heads: int, mlp_ratio: float, img_size: int, *, shifted: bool) -> None:
+    def __init__(
+        self, dim: int, size: int, num_heads: int, mlp_ratio: float, img_size: int, drop: float, *, shifted: bool
+    ) -> None:
         super().__init__()
         if shifted:  # official checkpoints carry every window's mask at one size; here it only keeps their key
             kinds = window_kinds(img_size // size, img_size // size)
@@ -74,27 +94,35 @@ class SwinBlock(nn.Module):
         self.attn = WindowAttention(dim, size, num_heads)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = MLP(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop)
 
-    def forward(self, x: Tensor, windows: Windows, masks: Tensor | None) -> Tensor:
-        x = x + self.attn(self.norm1(x), windows, masks)
-        out: Tensor = x + self.mlp(self.norm2(x))
+    def forward(self, x: Tensor, windows: Windows, masks: Tensor | None, samples: Tensor | None, batch: int) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), windows, masks), samples, batch)
+        out: Tensor = x + self.drop_path(self.mlp(self.norm2(x)), samples, batch)
         return out
 
 
 class SwinGroup(nn.Module):
-    """Blocks, every second one with shifted windows: (B·H·W, C) in the picture's order → same."""
+    """Blocks, every second one with shifted windows: (B·H·W, C) in the picture's order → same.
 
-    def __init__(self, depth: int, dim: int, size: int, num_heads: int, mlp_ratio: float, img_size: int) -> None:
+    `drops` has the probability of each block's branches to be left out.
+    """
+
+    def __init__(
+        self, drops: Sequence[float], dim: int, size: int, num_heads: int, mlp_ratio: float, img_size: int
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            SwinBlock(dim, size, num_heads, mlp_ratio, img_size, shifted=i % 2 == 1) for i in range(depth)
+            SwinBlock(dim, size, num_heads, mlp_ratio, img_size, drop, shifted=i % 2 == 1)
+            for i, drop in enumerate(drops)
         )
 
-    def forward(self, x: Tensor, windows: Windows, masks: Tensor) -> Tensor:
+    def forward(self, x: Tensor, windows: Windows, masks: Tensor, samples: Tensor | None, batch: int) -> Tensor:
         order = windows.picture_to_plain
         for i, block in enumerate(self.blocks):
             x = F.embedding(order, x)  # gathers rows; its gradient is faster than indexing's
-            x = block(x, windows, masks if i % 2 else None)
+            samples = None if samples is None else samples[order]
+            x = block(x, windows, masks if i % 2 else None, samples, batch)
             order = windows.shifted_to_plain if i % 2 else windows.plain_to_shifted
         return F.embedding(windows.plain_to_picture if len(self.blocks) % 2 else windows.shifted_to_picture, x)
 
@@ -107,9 +135,11 @@ class RSTB(nn.Module):
         self.residual_group = group
         self.conv = conv
 
-    def forward(self, x: Tensor, windows: Windows, masks: Tensor, shape: Sequence[int]) -> Tensor:
+    def forward(self, x: Tensor, windows: Windows, masks: Tensor, shape: tuple[int, int, int]) -> Tensor:
         """`shape` is the picture's (B, H, W)."""
-        return x + _tokens(self.conv(_picture(self.residual_group(x, windows, masks), shape)))
+        batch, height, width = shape
+        samples = torch.arange(len(x), device=x.device) // (height * width) if self.training else None
+        return x + _tokens(self.conv(_picture(self.residual_group(x, windows, masks, samples, batch), shape)))
 
 
 class PatchEmbed(nn.Module):
@@ -153,7 +183,8 @@ class SwinIR(nn.Module):
     The picture is padded by reflection to whole windows; with `pad="hggt"` by a window more where it fits already, as
     HGGT's code does. `upsampler`: "pixelshuffle" (classical), "pixelshuffledirect" (lightweight), "nearest+conv" (real
     world, x2 and x4), "" (scale 1: denoising, JPEG). Inside, colours are (x − mean) · img_range. `img_size` only says
-    for which size a checkpoint holds masks. The official code's random dropping of blocks in training is left out.
+    for which size a checkpoint holds masks. In training a block's branches are left out at random, the first block's
+    never and the last one's with probability `drop_path_rate`.
     """
 
     size_multiple = 1  # forward pads
@@ -176,6 +207,7 @@ class SwinIR(nn.Module):
         img_range: float = 1.0,
         img_size: int = 64,
         pad: str = "official",
+        drop_path_rate: float = 0.1,
     ) -> None:
         super().__init__()
         if upsampler not in _SCALES:
@@ -190,15 +222,19 @@ class SwinIR(nn.Module):
             raise InvalidInput(f"SwinIR's img_size ({img_size}) must be several times its window_size ({window_size}).")
         if len(depths) != len(num_heads) or any(embed_dim % heads for heads in num_heads):
             raise InvalidInput(f"SwinIR needs as many num_heads as depths, and divisors of embed_dim ({embed_dim}).")
+        if not 0 <= drop_path_rate < 1:
+            raise InvalidInput(f"SwinIR's drop_path_rate must be at least 0 and below 1, not {drop_path_rate}.")
         self.scale, self.upsampler, self.pad = scale, upsampler, pad
         self.window_size, self.img_range = window_size, img_range
         self.register_buffer("mean", colour_mean(DIV2K_MEAN if in_chans == 3 else [0.0] * in_chans), persistent=False)
         self.register_buffer("masks", edge_masks(window_size), persistent=False)
         self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1)
         self.patch_embed = PatchEmbed(embed_dim)
+        rise = drop_path_rate / max(1, sum(depths) - 1)
+        drops = (i * rise for i in itertools.count())
         self.layers = nn.ModuleList(
             RSTB(
-                SwinGroup(depth, embed_dim, window_size, heads, mlp_ratio, img_size),
+                SwinGroup(list(itertools.islice(drops, depth)), embed_dim, window_size, heads, mlp_ratio, img_size),
                 _connection(resi_connection, embed_dim),
             )
             for depth, heads in zip(depths, num_heads, strict=True)

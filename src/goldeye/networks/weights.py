@@ -271,10 +271,10 @@ def _resolve(name_or_path: str | Path) -> Path:
 def origin(name_or_path: str) -> dict[str, str]:
     """What is to be known of weights that were trained starting from these: `init`, `init_sha256`, and their `licence`
     where one is stated. Raises InvalidInput as `load_model` does."""
-    path = _resolve(name_or_path)
+    model = load_model(name_or_path)
     known = find_known(name_or_path) if find_file(name_or_path) is None else None
-    stated = known.licence if known else _read(path)[1].get("licence") if path.suffix == ".safetensors" else None
-    found = {"init": known.name if known else Path(name_or_path).name, "init_sha256": sha256(path)}
+    stated = known.licence if known else model.metadata.get("licence")
+    found = {"init": known.name if known else Path(name_or_path).name, "init_sha256": model.sha256}
     return found | ({"licence": str(stated)} if stated else {})
 
 

@@ -1,20 +1,24 @@
-"""A YAML file that combines several models into one: RGAN's fusion or a weighted ensemble.
+"""A YAML file that combines several models into one: RGAN's fusion, a weighted ensemble, or ESRGAN's interpolation.
 
 fusion: {r: runs/r, s: runs/s}                    # weights [0.6, 0.4] and threshold 64 unless given
 ensemble: [{model: a.safetensors, weight: 0.5}, {model: b.pth, weight: 0.5}]
+interpolation: [{model: runs/gan, weight: 0.8}, {model: runs/psnr, weight: 0.2}]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
+import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from goldeye.config import Strict, parse_yaml, validate
 from goldeye.errors import InvalidInput
+from goldeye.networks import ARCHITECTURES
 from goldeye.networks.weights import LoadedModel
 from goldeye.upscale.fusion import FUSION_THRESHOLD, FUSION_WEIGHTS, Fusion, WeightedEnsemble
 
@@ -31,34 +35,41 @@ class FusionFile(Strict):
 
 
 class Member(Strict):
-    """One model of an ensemble; without weights all count the same."""
+    """One model of an ensemble or an interpolation; without weights all count the same."""
 
     model: str
     weight: _Weight | None = None
 
 
 class CombinationFile(Strict):
-    """Exactly one of the two kinds."""
+    """Exactly one of the three kinds."""
 
     fusion: FusionFile | None = None
     ensemble: Annotated[list[Member], Field(min_length=1)] | None = None
+    interpolation: Annotated[list[Member], Field(min_length=2)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.fusion is None) == (self.ensemble is None):
-            raise ValueError("one of 'fusion' and 'ensemble' is needed")
-        if self.ensemble is not None and len({member.weight is None for member in self.ensemble}) > 1:
-            raise ValueError("either every member of an ensemble has a weight or none")
+        if [self.fusion, self.ensemble, self.interpolation].count(None) != 2:
+            raise ValueError("one of 'fusion', 'ensemble' and 'interpolation' is needed")
+        if len({member.weight is None for member in self.members}) > 1:
+            raise ValueError("either every member has a weight or none")
         if abs(sum(self.weights) - 1) > 1e-6:
             raise ValueError(f"the weights must add up to 1, not {sum(self.weights):g}")
         return self
 
     @property
+    def members(self) -> list[Member]:
+        """The models, in the order of their weights."""
+        if self.fusion is not None:
+            pairs = zip((self.fusion.r, self.fusion.s), self.fusion.weights, strict=True)
+            return [Member(model=model, weight=weight) for model, weight in pairs]
+        return self.ensemble or self.interpolation or []
+
+    @property
     def weights(self) -> tuple[float, ...]:
         """One for each member."""
-        if self.fusion is not None:
-            return self.fusion.weights
-        members = self.ensemble or []
+        members = self.members
         return tuple(1 / len(members) if member.weight is None else member.weight for member in members)
 
 
@@ -72,9 +83,8 @@ def load_combination(path: Path, load: Callable[[str], LoadedModel]) -> LoadedMo
     except UnicodeDecodeError as error:
         raise InvalidInput(f"'{path}' is no text in UTF-8.") from error
     file = validate(CombinationFile, parse_yaml(text, str(path)), where=f"'{path}'")
-    names = [file.fusion.r, file.fusion.s] if file.fusion else [member.model for member in file.ensemble or []]
     members = []
-    for name in names:
+    for name in (member.model for member in file.members):
         beside = path.parent / Path(name).expanduser()
         if beside.suffix.lower() in (".yaml", ".yml"):
             raise InvalidInput(f"'{path}' combines models; '{name}' is itself a combination.")
@@ -82,6 +92,8 @@ def load_combination(path: Path, load: Callable[[str], LoadedModel]) -> LoadedMo
     scales = sorted({member.scale for member in members})
     if len(scales) > 1:
         raise InvalidInput(f"'{path}' combines models of different scales ({', '.join(map(str, scales))}).")
+    if file.interpolation is not None:
+        return _interpolation(path, members, file.weights)
     modules = [member.module for member in members]
     module: nn.Module
     if file.fusion is not None:
@@ -91,3 +103,36 @@ def load_combination(path: Path, load: Callable[[str], LoadedModel]) -> LoadedMo
     kind = "fusion" if file.fusion else "ensemble"
     config = file.model_dump(mode="json", exclude_none=True)
     return LoadedModel(module.eval(), kind, config, scales[0], {}, path, tuple(members))
+
+
+def interpolate(models: Sequence[LoadedModel], weights: Sequence[float]) -> nn.Module:
+    """ESRGAN's network interpolation (Wang et al., 2018, Section 3.4): every parameter is Σ wᵢ · parameterᵢ.
+
+    The models are of one architecture and configuration, one trained from the other, or the result makes no pictures.
+    Raises InvalidInput for other networks.
+    """
+    first = models[0]
+    for other in models:
+        if other.architecture not in ARCHITECTURES:
+            raise InvalidInput(f"'{other.path}' is no architecture of Goldeye's: its weights cannot be interpolated.")
+        if (other.architecture, other.config) != (first.architecture, first.config):
+            raise InvalidInput(
+                f"'{first.path}' and '{other.path}' are different networks: their weights cannot be interpolated."
+            )
+    module = copy.deepcopy(first.module)
+    states = [model.module.state_dict() for model in models]
+    for key, value in module.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(
+                torch.stack([weight * state[key] for weight, state in zip(weights, states, strict=True)]).sum(0)
+            )
+    return module
+
+
+def _interpolation(path: Path, members: list[LoadedModel], weights: tuple[float, ...]) -> LoadedModel:
+    """One network, as if it had been read from a file of weights."""
+    first, licences = members[0], {str(m.metadata["licence"]): None for m in members if "licence" in m.metadata}
+    shares = ", ".join(f"{weight:g} of {member.path.name}" for weight, member in zip(weights, members, strict=True))
+    metadata = {"interpolation": shares} | ({"licence": "; ".join(licences)} if licences else {})
+    module = interpolate(members, weights).eval()
+    return LoadedModel(module, first.architecture, first.config, first.scale, metadata, path, tuple(members))
