@@ -69,7 +69,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 def without_votes(dataset: Dataset, to: Path) -> Dataset:
     """The same pictures without any votes."""
-    shutil.copytree(dataset.path / "images", to / "images", copy_function=os.link)
+    shutil.copytree(dataset.path / "images", to / "images")
     return Dataset.open(to)
 
 
