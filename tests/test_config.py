@@ -138,4 +138,5 @@ def test_ldl_ablations_differ_in_their_map_alone(recipe, stage):
     found, whole = (load_recipe(name).model_dump(exclude={"summary", "table"}) for name in (recipe, "ldl/rrdb"))
     assert found["losses"]["artifact"].pop("stage") == stage
     whole["losses"]["artifact"].pop("stage")
+    assert (found.pop("weights"), whole.pop("weights")) == ("plain", "averaged")  # Table 2: what row 5 adds
     assert found == whole

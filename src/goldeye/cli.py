@@ -372,8 +372,27 @@ def train(
     print_document("train", document, json_, lambda: text)
 
 
+def _plan_line(key: str, value: Any) -> str:
+    if key.endswith("_bytes"):
+        return f"{key.removesuffix('_bytes')}: {value / 2**30:.2f} GiB"
+    if key == "estimated_hours":
+        return f"estimated time: {value:g} hours" + (f" ({value / 24:.0f} days)" if value > 48 else "")
+    if key in ("smallest", "largest"):  # (rows, columns)
+        value = f"{value[1]} x {value[0]} pixels"
+    elif isinstance(value, dict):
+        value = ", ".join(
+            f"{name} {each:,}" if isinstance(each, int) else f"{name} {each}" for name, each in value.items()
+        )
+    elif isinstance(value, list):
+        value = ", ".join(map(str, value))
+    elif isinstance(value, int) and not isinstance(value, bool):
+        value = f"{value:,}"
+    return f"{key.replace('_', ' ')}: {value}"
+
+
 def _plan_text(plan: dict[str, Any]) -> str:
-    lines = [f"{key}: {value}" for key, value in plan["plan"].items() if key != "config"]
+    shown = [(key, value) for key, value in plan["plan"].items() if key != "config" and value not in (None, {}, [])]
+    lines = [_plan_line(key, value) for key, value in shown]
     verdict = ["ready to train"] if plan["ok"] else [f"problem: {problem}" for problem in plan["problems"]]
     return "\n".join(lines + verdict)
 

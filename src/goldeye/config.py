@@ -426,13 +426,15 @@ def _one_sentence(error: ValidationError, model: type[BaseModel], where: str) ->
     return InvalidInput(f"In {where}: {message}{at}.")
 
 
-def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+def _known_keys(model: type[BaseModel], prefix: str = "", above: tuple[type[BaseModel], ...] = ()) -> list[str]:
     keys: list[str] = []
+    above = (*above, model)
     for name, field in model.model_fields.items():
         keys.append(prefix + name)
         for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                keys.extend(_known_keys(part, f"{prefix}{name}."))
+            # A model may hold its own kind: a mixture of degradations has shares that are degradations.
+            if isinstance(part, type) and issubclass(part, BaseModel) and part not in above:
+                keys.extend(_known_keys(part, f"{prefix}{name}.", above))
     return keys
 
 

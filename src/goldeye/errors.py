@@ -57,9 +57,13 @@ def some(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(listed[:most]) + more
 
 
+_FEW = 20  # names that are listed beside a guess
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InvalidInput:
-    """The error for an unknown preset, recipe, key…: names it, and the nearest known name."""
+    """The error for an unknown preset, recipe, key…: names it, and the nearest known name, or the known ones."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     guess = f" Did you mean '{near[0]}'?" if near else ""
-    return InvalidInput(f"Unknown {kind} '{name}'.{guess}", hint=f"Known: {', '.join(names)}." if names else None)
+    listed = bool(names) and (not near or len(names) <= _FEW)
+    return InvalidInput(f"Unknown {kind} '{name}'.{guess}", hint=f"Known: {', '.join(names)}." if listed else None)

@@ -309,3 +309,10 @@ def test_unknown_presets() -> None:
     with pytest.raises(InvalidInput, match=r"'nothing\.yaml' does not exist"):
         get_pipeline("nothing.yaml")
     assert get_pipeline("hggt") is PRESETS["hggt"]
+
+
+@pytest.mark.parametrize("text", ["foo: 3", "extends: hggt\njpeg: last", "mixture: {hggt: 1}\nfoo: 3"])
+def test_a_wrong_key_in_a_pipelines_file_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(InvalidInput, match=r"Unknown setting '(foo|jpeg)'"):
+        get_pipeline(str(tmp_path / "own.yaml"))

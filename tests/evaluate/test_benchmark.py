@@ -436,6 +436,7 @@ def picture(path: str, height: int, width: int) -> Callable[[World], None]:
         (put("models", 3, "modell", value="x"), "Unknown setting 'models.3.modell'"),
         (put("models", 3, "bicubic", value=True), "'tiny' needs exactly one of model, results and bicubic"),
         (put("models", 0, "tile", value=32), "'bicubic' has tile, which is for a model"),
+        (put("models", 0, "name", value="tiny"), "the names 'tiny' and 'tiny' are too alike"),
         (put("models", 0, "name", value="TINY"), "the names 'TINY' and 'tiny' are too alike"),
         (put("models", 2, "results", value="gone"), "There is no folder"),
         (put("models", 1, "suffix", value="_sr"), "lacks 2 of the 2 pictures of 'Drawn': one, two"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -162,11 +163,15 @@ def test_imagenet_weights_that_cannot_be_had_say_which_file_goes_where(monkeypat
     assert "losses.perceptual.weights=random" in caught.value.hint
 
 
-def test_imagenet_weights_are_taken_from_torchvisions_file(monkeypatch, tmp_path):
-    """A stand-in file with torchvision's keys; its values must end up in the network."""
+def test_imagenet_weights_are_taken_from_torchvisions_file(monkeypatch, tmp_path, capsys):
+    """A stand-in file with torchvision's keys; its values must end up in the network, and its words not on stdout."""
     state = {name: value + 0.5 for name, value in perceptual.random_vgg19_state().items()}
-    monkeypatch.setattr(
-        "torchvision.models.VGG19_Weights.IMAGENET1K_V1.get_state_dict", lambda **kwargs: state, raising=False
-    )
+
+    def fetched(**kwargs):
+        sys.stdout.write("Downloading\n")  # as torch.hub does
+        return state
+
+    monkeypatch.setattr("torchvision.models.VGG19_Weights.IMAGENET1K_V1.get_state_dict", fetched, raising=False)
     vgg = load_vgg19("five", "imagenet")
+    assert capsys.readouterr() == ("", "Downloading\n")
     torch.testing.assert_close(vgg.convs["conv3_4"].weight, state["features.16.weight"])

@@ -385,11 +385,11 @@ def test_another_configuration_is_refused_and_fresh_starts_over(photos, dataset,
 
 def test_fresh_removes_only_what_a_run_wrote(photos, dataset, tmp_path):
     mine = tmp_path / "mine"
-    (mine / "photos").mkdir(parents=True)
-    (mine / "letter.txt").write_text("dear")
-    (mine / "photos" / "a.txt").write_text("dear")
     config = config_for("tiny/rrdb-pretrain", photos, dataset)
     train(config, mine, recipe="r", fresh=True)
+    (mine / "photos").mkdir()
+    (mine / "letter.txt").write_text("dear")
+    (mine / "photos" / "a.txt").write_text("dear")
     train(config_for("tiny/rrdb-pretrain", photos, dataset, "seed=3"), mine, recipe="r", fresh=True)
     assert (mine / "letter.txt").read_text() == (mine / "photos" / "a.txt").read_text() == "dear"
 
@@ -488,6 +488,25 @@ def test_the_rate_falls_at_its_milestones(photos, dataset, tmp_path):
     rates = [row["lr"] for row in read_metrics(tmp_path / "run")]
     # The rate that is logged is the one that the next step uses.
     assert rates == pytest.approx([0.01, 0.005, 0.005, 0.0025, 0.0025, 0.0025])
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_of_other_things_becomes_no_run(photos, dataset, tmp_path, fresh):
+    config = config_for("tiny/rrdb-pretrain", photos, dataset, "steps=1")
+    before = sorted(photos.iterdir())
+    with pytest.raises(InvalidInput, match="is no run and holds other files"):
+        train(config, photos, recipe="r", fresh=fresh)
+    assert sorted(photos.iterdir()) == before
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.yaml").write_text("my: settings")
+    (other / "metrics.jsonl").write_text("{}")
+    with pytest.raises(InvalidInput, match="is no run and holds other files"):
+        train(config, other, recipe="r", fresh=fresh)
+    assert (other / "metrics.jsonl").read_text() == "{}"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".notes").touch()  # hidden ones do not count
+    assert train(config, tmp_path / "run", recipe="r", fresh=fresh).step == 1
 
 
 def test_running_statistics_are_averaged_as_the_weights_are():

@@ -235,7 +235,7 @@ def enhance(demo: Demo) -> None:
         return {"candidates": [*ENHANCERS, "sharpened"], "pictures": len(result.done) + len(result.skipped)}
 
     options = " ".join(f"--enhancer {name}={path}" for name, path in ENHANCERS.items())
-    commands = [f"goldeye enhance {photos} -o {candidates} {options} --folder sharpened={sharpened}"]
+    commands = [f"goldeye enhance {photos} -o {candidates} {options} --folder sharpened={sharpened} --precision fp32"]
     demo.stage("enhance", "Enhance the photos; a fifth candidate comes in as a folder", commands, work)
 
 

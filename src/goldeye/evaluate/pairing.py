@@ -62,14 +62,13 @@ def pair_pictures(
     pairing.excluded += [
         {"name": name, "reason": "no ground truth of this name"} for name in results if name not in known
     ]
-    lacking = [name for name in known if name not in results]
+    # What has nothing to be compared with needs no result.
+    bare = [name for name in known if targets is not None and not targets[name]]
+    lacking = [name for name in known if name not in results and name not in bare]
     pairing.excluded += [{"name": name, "reason": "no result of this name"} for name in lacking]
+    pairing.excluded += [{"name": name, "reason": f"no {against.removesuffix('s')} candidate"} for name in bare]
     pairing.expected, pairing.without_result = len(known), len(lacking)
-    for name in common:
-        if targets is not None and not targets[name]:
-            pairing.excluded.append({"name": name, "reason": f"no {against.removesuffix('s')} candidate"})
-        else:
-            pairing.names.append(name)
+    pairing.names += [name for name in common if name not in bare]
     if lr is not None:
         pairing.inputs = by_name(lr, lr_suffix)[0]
         if not any(name in pairing.inputs for name in common):

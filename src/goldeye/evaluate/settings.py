@@ -124,9 +124,10 @@ class BenchmarkConfig(Strict):
     def _unlike(cls, entries: tuple[Any, ...]) -> tuple[Any, ...]:
         folders: dict[str, str] = {}
         for entry in entries:
-            other = folders.setdefault(folder_name(entry.name), entry.name)
-            if other is not entry.name:
-                raise ValueError(f"the names '{other}' and '{entry.name}' are too alike")
+            folder = folder_name(entry.name)
+            if folder in folders:
+                raise ValueError(f"the names '{folders[folder]}' and '{entry.name}' are too alike")
+            folders[folder] = entry.name
         return entries
 
     @model_validator(mode="after")

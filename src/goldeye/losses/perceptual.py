@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -110,7 +112,8 @@ def _imagenet_state() -> dict[str, Tensor]:
     from torchvision.models import VGG19_Weights
 
     try:
-        state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+        with redirect_stdout(sys.stderr):  # torch.hub tells there what it fetches; stdout is for `--json`'s document
+            state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise InvalidInput(
             "VGG19's ImageNet weights are not here and cannot be fetched; "

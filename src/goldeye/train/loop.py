@@ -59,6 +59,7 @@ def train(config: TrainConfig, run: Path, *, recipe: str, fresh: bool = False, d
     """
     if run.exists() and not run.is_dir():
         raise InvalidInput(f"'{run}' is a file, and a run is a folder: choose another -o.")
+    _refuse_foreign(run)
     engine = Engine(device, config.precision, channels_last=config.channels_last, compile=config.compile)
     if fresh and engine.is_main:
         _clear(run)
@@ -250,6 +251,25 @@ def _clear(run: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _refuse_foreign(run: Path) -> None:
+    """A folder with something else in it, photos or a dataset, becomes no run: `--fresh` would remove parts of it."""
+    others = sorted(path.name for path in run.iterdir() if not path.name.startswith(".")) if run.is_dir() else []
+    if others and not _is_run(run):
+        raise InvalidInput(f"'{run}' is no run and holds other files ('{others[0]}'): choose another -o.")
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder's config.yaml is a run's: the first that a run writes."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return False
+    try:
+        settings = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (InvalidInput, UnicodeDecodeError):
+        return False
+    return {"method", "steps", "generator"} <= settings.keys()
 
 
 def _refuse_other_settings(config: TrainConfig, run: Path) -> None:
