@@ -22,7 +22,7 @@ from goldeye.cli_benchmark import benchmark_app
 from goldeye.cli_doctor import FIRST_STEPS, doctor
 from goldeye.cli_maps import maps_app
 from goldeye.cli_niqe import niqe_app
-from goldeye.cli_output import Database, Device, Form, Json, Output, Quiet, Seed, print_document
+from goldeye.cli_output import Answer, Database, Device, Form, Json, Output, Quiet, Seed, print_document
 from goldeye.cli_pack import pack
 from goldeye.cli_recipes import recipes_app
 from goldeye.cli_study import study_app
@@ -752,7 +752,7 @@ def _finish(command: str, result: BatchResult, as_json: bool) -> None:
 
 def _fail(error: GoldeyeError | Interrupted, argv: list[str], code: int) -> int:
     words = [word for word in argv if not word.startswith("-")]
-    if "--json" in argv:
+    if "--json" in argv and not Answer.given:
         document = {"code": error.code, "message": error.message, "hint": error.hint}
         typer.echo(json.dumps({"schema": f"goldeye.{words[0] if words else 'cli'}/1", "error": document}))
     else:
@@ -780,6 +780,7 @@ def run(argv: list[str]) -> int:
     debug = "--debug" in argv
     argv = [word for word in argv if word != "--debug"]
     command = typer.main.get_command(app)
+    Answer.given = False
     try:
         with _signals_stop():
             code = command.main(args=argv, prog_name="goldeye", standalone_mode=False)

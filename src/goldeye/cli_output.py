@@ -32,10 +32,17 @@ def known_form(value: str) -> str:
 Form = Annotated[str, typer.Option("--format", help="text, md, csv or json.", callback=known_form)]
 
 
+class Answer:
+    """Whether the command has printed its one document: a server prints its address, and is stopped later."""
+
+    given = False
+
+
 def print_document(command: str, document: dict[str, Any], as_json: bool, text: Callable[[], str]) -> None:
     """One JSON document, or the text for people; of several processes that torchrun started, the first prints it."""
     if not is_main_process():
         return
+    Answer.given = True
     if as_json:
         typer.echo(json.dumps({"schema": f"goldeye.{command}/1"} | document, allow_nan=False))
     else:

@@ -71,7 +71,9 @@ def served(dataset: Path, *options: object) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         finally:
             server.send_signal(signal.SIGINT)
-            server.wait(20)
+            rest, told = server.communicate(timeout=20)
+    assert rest == ""  # one document on stdout
+    assert told.endswith("goldeye: Stopped; what was finished is kept.\n")
     assert server.returncode == 130
 
 
