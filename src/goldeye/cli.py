@@ -373,8 +373,10 @@ def train(
 
 
 def _plan_line(key: str, value: Any) -> str:
+    from goldeye.train.plan import gib
+
     if key.endswith("_bytes"):
-        return f"{key.removesuffix('_bytes')}: {value / 2**30:.2f} GiB"
+        return f"{key.removesuffix('_bytes')}: {gib(value)}"
     if key == "estimated_hours":
         return f"estimated time: {value:g} hours" + (f" ({value / 24:.0f} days)" if value > 48 else "")
     if key in ("smallest", "largest"):  # (rows, columns)

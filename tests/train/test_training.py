@@ -496,6 +496,7 @@ def test_a_folder_of_other_things_becomes_no_run(photos, dataset, tmp_path, fres
     before = sorted(photos.iterdir())
     with pytest.raises(InvalidInput, match="is no run and holds other files"):
         train(config, photos, recipe="r", fresh=fresh)
+    assert "is no run and holds other files" in dry_run(config, "cpu", run=photos, measure=False)["problems"][0]
     assert sorted(photos.iterdir()) == before
     other = tmp_path / "other"
     other.mkdir()

@@ -190,6 +190,8 @@ def test_the_terms_of_interpolated_models_go_on(folder: Path) -> None:
     header = load_model(folder / "mixed.safetensors").metadata
     assert header["licence"] == "research; MIT"
     assert header["interpolation"] == "0.5 of a.safetensors, 0.5 of b.safetensors"
+    (folder / "both.yaml").write_text("ensemble: [{model: a.safetensors}, {model: b.safetensors}]")
+    assert load_model(folder / "both.yaml").metadata == {"licence": "research; MIT"}
     begun = origin(str(folder / "mixed.yaml"))
     assert begun["licence"] == "research; MIT"
     assert begun["init_sha256"] == load_model(folder / "mixed.yaml").sha256

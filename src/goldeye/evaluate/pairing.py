@@ -63,10 +63,12 @@ def pair_pictures(
         {"name": name, "reason": "no ground truth of this name"} for name in results if name not in known
     ]
     # What has nothing to be compared with needs no result.
-    bare = [name for name in known if targets is not None and not targets[name]]
+    bare = {name for name in known if targets is not None and not targets[name]}
     lacking = [name for name in known if name not in results and name not in bare]
     pairing.excluded += [{"name": name, "reason": "no result of this name"} for name in lacking]
-    pairing.excluded += [{"name": name, "reason": f"no {against.removesuffix('s')} candidate"} for name in bare]
+    pairing.excluded += [
+        {"name": name, "reason": f"no {against.removesuffix('s')} candidate"} for name in known if name in bare
+    ]
     pairing.expected, pairing.without_result = len(known), len(lacking)
     pairing.names += [name for name in common if name not in bare]
     if lr is not None:

@@ -59,7 +59,7 @@ def train(config: TrainConfig, run: Path, *, recipe: str, fresh: bool = False, d
     """
     if run.exists() and not run.is_dir():
         raise InvalidInput(f"'{run}' is a file, and a run is a folder: choose another -o.")
-    _refuse_foreign(run)
+    refuse_foreign(run)
     engine = Engine(device, config.precision, channels_last=config.channels_last, compile=config.compile)
     if fresh and engine.is_main:
         _clear(run)
@@ -253,7 +253,7 @@ def _clear(run: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _refuse_foreign(run: Path) -> None:
+def refuse_foreign(run: Path) -> None:
     """A folder with something else in it, photos or a dataset, becomes no run: `--fresh` would remove parts of it."""
     others = sorted(path.name for path in run.iterdir() if not path.name.startswith(".")) if run.is_dir() else []
     if others and not _is_run(run):

@@ -18,6 +18,7 @@ from goldeye.dataset.training import build_dataset
 from goldeye.errors import GoldeyeError
 from goldeye.methods import METHODS, Method
 from goldeye.train.engine import Engine
+from goldeye.train.loop import refuse_foreign
 from goldeye.train.validation import Validator
 from goldeye.upscale.memory import LiveBytes, free_memory
 
@@ -26,12 +27,13 @@ _SMALLER = "lower data.batch (accumulate makes up for it) or data.crop"
 
 
 def dry_run(
-    config: TrainConfig, device: str = "auto", *, run: Path = Path("runs"), measure: bool = True
+    config: TrainConfig, device: str = "auto", *, run: Path | None = None, measure: bool = True
 ) -> dict[str, Any]:
     """{"ok", "problems": [sentence], "plan": {…}}: data set, networks and losses are built as training builds them.
 
-    Every picture that training would read is decoded once. Unless `measure` is false, two steps are trained and thrown
-    away: their time and memory are in the plan. On a CPU that is done with one sample, and what it takes multiplied.
+    Every picture that training would read is decoded once; `run` is the folder that it would write. Unless `measure` is
+    false, two steps are trained and thrown away: their time and memory are in the plan. On a CPU that is done with one
+    sample, and what it takes multiplied.
     """
     problems: list[str] = []
     engine = Engine(device, config.precision, channels_last=config.channels_last, compile=config.compile)
@@ -48,6 +50,8 @@ def dry_run(
         "scale": config.scale,
         "samples": config.steps * batch,
     }
+    if run is not None:
+        _note(problems, lambda: refuse_foreign(run))
     dataset = _note(problems, lambda: build_dataset(config))
     if dataset is not None:
         plan |= dataset.describe()
@@ -62,16 +66,16 @@ def dry_run(
         networks = {name: trained.network for name, trained in method.trained.items()}
         plan["parameters"] = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
         plan["disk_bytes"] = needed = _disk_bytes(config, method)
-        free = _free_disk(run)
+        free = _free_disk(run or Path())
         if needed > free:
-            problems.append(f"The checkpoints need {_gib(needed)}, and '{run}' has {_gib(free)} free.")
+            problems.append(f"The checkpoints need {gib(needed)}, and '{run or Path()}' has {gib(free)} free.")
         if measure and dataset is not None and not engine.any(bool(problems)):
             measured = _note(problems, lambda: _measured(config, engine, method, dataset))
             plan |= measured or {}
             if measured and measured["memory_bytes"] > (free := free_memory(engine.device)):
                 problems.append(
-                    f"A step needs about {_gib(measured['memory_bytes'])} of memory, and {engine.device} has "
-                    f"{_gib(free)} free: {_SMALLER}."
+                    f"A step needs about {gib(measured['memory_bytes'])} of memory, and {engine.device} has "
+                    f"{gib(free)} free: {_SMALLER}."
                 )
     plan["config"] = config.model_dump(mode="json")
     return {"ok": not problems, "problems": problems, "plan": plan}
@@ -125,7 +129,8 @@ def _free_disk(run: Path) -> int:
     return shutil.disk_usage(there).free
 
 
-def _gib(size: float) -> str:
+def gib(size: float) -> str:
+    """Bytes, for people."""
     return f"{size / 2**30:.1f} GiB"
 
 

@@ -92,8 +92,13 @@ def load_combination(path: Path, load: Callable[[str], LoadedModel]) -> LoadedMo
     scales = sorted({member.scale for member in members})
     if len(scales) > 1:
         raise InvalidInput(f"'{path}' combines models of different scales ({', '.join(map(str, scales))}).")
+    licences = dict.fromkeys(str(member.metadata["licence"]) for member in members if "licence" in member.metadata)
+    metadata = {"licence": "; ".join(licences)} if licences else {}
     if file.interpolation is not None:
-        return _interpolation(path, members, file.weights)
+        first, pairs = members[0], zip(file.weights, members, strict=True)
+        metadata["interpolation"] = ", ".join(f"{weight:g} of {member.path.name}" for weight, member in pairs)
+        mixed = interpolate(members, file.weights)
+        return LoadedModel(mixed, first.architecture, first.config, first.scale, metadata, path, tuple(members))
     modules = [member.module for member in members]
     module: nn.Module
     if file.fusion is not None:
@@ -102,7 +107,7 @@ def load_combination(path: Path, load: Callable[[str], LoadedModel]) -> LoadedMo
         module = WeightedEnsemble(modules, file.weights)
     kind = "fusion" if file.fusion else "ensemble"
     config = file.model_dump(mode="json", exclude_none=True)
-    return LoadedModel(module.eval(), kind, config, scales[0], {}, path, tuple(members))
+    return LoadedModel(module.eval(), kind, config, scales[0], metadata, path, tuple(members))
 
 
 def interpolate(models: Sequence[LoadedModel], weights: Sequence[float]) -> nn.Module:
@@ -127,12 +132,3 @@ def interpolate(models: Sequence[LoadedModel], weights: Sequence[float]) -> nn.M
                 torch.stack([weight * state[key] for weight, state in zip(weights, states, strict=True)]).sum(0)
             )
     return module
-
-
-def _interpolation(path: Path, members: list[LoadedModel], weights: tuple[float, ...]) -> LoadedModel:
-    """One network, as if it had been read from a file of weights."""
-    first, licences = members[0], {str(m.metadata["licence"]): None for m in members if "licence" in m.metadata}
-    shares = ", ".join(f"{weight:g} of {member.path.name}" for weight, member in zip(weights, members, strict=True))
-    metadata = {"interpolation": shares} | ({"licence": "; ".join(licences)} if licences else {})
-    module = interpolate(members, weights).eval()
-    return LoadedModel(module, first.architecture, first.config, first.scale, metadata, path, tuple(members))
