@@ -131,7 +131,7 @@ def _free_disk(run: Path) -> int:
 
 def gib(size: float) -> str:
     """Bytes, for people."""
-    return f"{size / 2**30:.1f} GiB"
+    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
 
 
 def _note(problems: list[str], check: Callable[[], T]) -> T | None:
